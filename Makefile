@@ -1,0 +1,51 @@
+# Two commands work on a fresh machine with Python 3.11 or newer and make:
+#   make quickstart   sets everything up and runs a small real campaign end to end
+#   make test         sets everything up and passes the tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install quickstart test lint unit integration physical docs clean
+
+help:
+	@grep -E '^#   make' Makefile | sed 's/^#   //'
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,docs]'
+	$(BIN)/python -m pip check
+	touch $@
+
+# The workspace is ./.laoc; `make quickstart` again finds the campaign finished and prints its table.
+quickstart: install
+	$(BIN)/laoc plan campaigns/quickstart.yaml
+	$(BIN)/laoc run campaigns/quickstart.yaml
+	$(BIN)/laoc db stop
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: install
+	$(BIN)/pytest tests/unit
+
+integration: install
+	$(BIN)/pytest tests/integration
+
+physical: install
+	$(BIN)/pytest tests/physical
+
+docs: install
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+test: lint docs
+	$(BIN)/pytest
+
+clean:
+	rm -rf docs/_build docs/reference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""The campaign file, planning, launching, repair after a kill, progress."""

@@ -1,0 +1,257 @@
+"""Running a campaign on this machine: submit once, work it off, survive any kill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fireworks import LaunchPad
+from jobflow import JobStore
+from jobflow.managers.fireworks import flow_to_workflow
+
+from laoc_flows.campaign.file import CampaignFile
+from laoc_flows.campaign.plan import CampaignPlan, plan
+from laoc_flows.campaign.progress import Progress, read_progress
+from laoc_flows.campaign.repair import Repairs, repair, rerun_of_worker
+from laoc_flows.campaign.worker import worker_name
+from laoc_flows.errors import LaocError
+from laoc_flows.flows.campaign import CampaignMaker
+from laoc_flows.process import die_with_parent
+from laoc_flows.store.builders import build_all
+from laoc_flows.store.workspace import Workspace, environment
+
+_POLL = 1.0  # s
+_BUILD_EVERY = 15.0  # s
+_LOCK_TIMEOUT = 20.0  # s; orphans of a kill need a moment to end
+_MAX_RESTARTS = 3
+
+
+class CampaignFailedError(LaocError):
+    """A job failed for its own reasons; what was done is kept."""
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    progress : Progress
+        Last state.
+    already_finished : bool
+        Whether there was nothing to do.
+    """
+
+    progress: Progress
+    already_finished: bool
+
+
+@dataclass
+class Workers:
+    """The processes that work a campaign off."""
+
+    campaign_id: str
+    count: int
+    environment: dict[str, str]
+    directory: Path
+    lock: int
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    restarts: int = 0
+
+    def start(self, index: int) -> None:
+        """Start the worker with an index; its output goes to a log file of its own."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / f"worker-{index}.log").open("ab") as log:
+            self.processes[index] = subprocess.Popen(
+                [sys.executable, "-m", "laoc_flows.campaign.worker", self.campaign_id, str(index)],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.directory,
+                # The workers hold the lock as well: the workspace is free when the last of them has ended.
+                pass_fds=[self.lock],
+                preexec_fn=die_with_parent,  # noqa: PLW1509 -- no thread runs here
+            )
+
+    def tend(self, launchpad: LaunchPad) -> None:
+        """Start again what died, and rerun what it was running.
+
+        Raises
+        ------
+        LaocError
+            If workers keep dying.
+        """
+        for index, process in list(self.processes.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            self.restarts += 1
+            if self.restarts > _MAX_RESTARTS:
+                msg = f"workers keep dying (last exit status {code})"
+                raise LaocError(msg, where=str(self.directory / f"worker-{index}.log"))
+            rerun_of_worker(launchpad, self.campaign_id, worker_name(index))
+            self.start(index)
+
+    def stop(self) -> None:
+        """End all workers; what they were running runs again next time."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def submit(launchpad: LaunchPad, file: CampaignFile) -> bool:
+    """Put a campaign into the queue unless it is there.
+
+    Parameters
+    ----------
+    launchpad : fireworks.LaunchPad
+        Queue.
+    file : CampaignFile
+        Campaign.
+
+    Returns
+    -------
+    bool
+        Whether it was added.
+    """
+    spec = file.spec()
+    metadata = {"laoc_campaign": spec.campaign_id, "laoc_name": file.name}
+    if launchpad.workflows.find_one({"metadata.laoc_campaign": spec.campaign_id}, {"_id": 1}) is not None:
+        return False
+    flow = CampaignMaker(spec).make()
+    # The store is left out: its configuration, password included, would be in every Firework.
+    launchpad.add_wf(flow_to_workflow(flow, metadata=metadata))
+    return True
+
+
+def prepare(launchpad: LaunchPad, campaign_id: str) -> Repairs:
+    """Make the queue ready, consistent and fast before workers start."""
+    # What `lpad reset` does for a new database, without deleting anything.
+    counters = {"next_fw_id": 1, "next_launch_id": 1}
+    launchpad.fw_id_assigner.update_one({}, {"$setOnInsert": counters}, upsert=True)
+    repairs = repair(launchpad, campaign_id)
+    launchpad.fireworks.create_index([("spec.laoc.campaign", 1), ("state", 1)])
+    launchpad.fireworks.create_index("fw_id", unique=True)
+    launchpad.launches.create_index("launch_id", unique=True)
+    launchpad.launches.create_index([("fworker.name", 1), ("state", 1)])
+    launchpad.workflows.create_index("nodes")
+    launchpad.workflows.create_index("metadata.laoc_campaign")
+    return repairs
+
+
+def run(
+    file: CampaignFile,
+    workspace: Workspace,
+    *,
+    show: Callable[[Progress, float], None],
+    say: Callable[[str], None],
+) -> Outcome:
+    """Run a campaign to its end, or go on with it.
+
+    Parameters
+    ----------
+    file : CampaignFile
+        Campaign.
+    workspace : Workspace
+        Where it runs.
+    show : callable
+        Called with the progress and the elapsed time [s] about once a second.
+    say : callable
+        Called with one-line messages.
+
+    Returns
+    -------
+    Outcome
+        Last state.
+
+    Raises
+    ------
+    CampaignFailedError
+        If a job failed and nothing else can go on.
+    """
+    file.engine.check_available()
+    expected = plan(file)
+    campaign_id = file.campaign_id
+    processes = file.workers.processes or workspace.settings.cores
+    with workspace.lock(timeout=_LOCK_TIMEOUT) as lock, environment(workspace.environment()):
+        workspace.database_uri()
+        launchpad = workspace.launchpad()
+        store = workspace.job_store()
+        repairs = prepare(launchpad, campaign_id)
+        added = submit(launchpad, file)
+        progress = read_progress(launchpad, store, campaign_id, expected, processes)
+        if progress.finished:
+            build_all(store)
+            return Outcome(progress, already_finished=True)
+        if not added:
+            again = f" ({repairs}: run again)" if str(repairs) else ""
+            say(f"going on with {campaign_id}: {progress.total.done} jobs are done{again}")
+        workers = Workers(
+            campaign_id,
+            processes,
+            workspace.environment(),
+            workspace.launches / campaign_id,
+            lock,
+        )
+        try:
+            for index in range(processes):
+                workers.start(index)
+            progress = _watch(workers, launchpad, store, expected, show)
+        finally:
+            workers.stop()
+            build_all(store)
+    if not progress.finished:
+        name, reason = progress.failed[0]
+        more = f" (and {len(progress.failed) - 1} more)" if len(progress.failed) > 1 else ""
+        msg = f"the job {name!r} failed: {reason}{more}"
+        raise CampaignFailedError(
+            msg, remedy="what was done is kept; mend the cause and give the same command again"
+        )
+    return Outcome(progress, already_finished=False)
+
+
+def _watch(
+    workers: Workers,
+    launchpad: LaunchPad,
+    store: JobStore,
+    expected: CampaignPlan,
+    show: Callable[[Progress, float], None],
+) -> Progress:
+    begin = built = time.monotonic()
+    while True:
+        time.sleep(_POLL)
+        workers.tend(launchpad)
+        progress = read_progress(launchpad, store, workers.campaign_id, expected, workers.count)
+        show(progress, time.monotonic() - begin)
+        if progress.finished or progress.stuck:
+            return progress
+        if time.monotonic() - built > _BUILD_EVERY:
+            build_all(store)
+            built = time.monotonic()
+
+
+def status(file: CampaignFile, workspace: Workspace) -> Progress:
+    """State of a campaign, read from another terminal.
+
+    Parameters
+    ----------
+    file : CampaignFile
+        Campaign.
+    workspace : Workspace
+        Where it runs.
+    """
+    processes = file.workers.processes or workspace.settings.cores
+    return read_progress(
+        workspace.launchpad(), workspace.job_store(), file.campaign_id, plan(file), processes
+    )

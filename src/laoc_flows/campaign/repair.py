@@ -1,0 +1,158 @@
+"""Putting FireWorks right after a kill: nothing lost, nothing done twice.
+
+FireWorks changes several documents for one event (a launch, its Firework, its workflow, new Fireworks). A kill
+between two writes leaves them in disagreement. The workflow document is written last and replaced as a whole,
+so it is the truth; everything else follows from it and from the launches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fireworks import LaunchPad
+
+from laoc_flows.jobs import METADATA_KEY
+
+_ACTIVE = ("RUNNING", "RESERVED")
+
+
+@dataclass
+class Repairs:
+    """What was put right.
+
+    Attributes
+    ----------
+    unlocked : int
+        Workflows whose lock a dead process held.
+    orphans : int
+        Fireworks of a change that was never finished.
+    completed : int
+        Jobs that were done but not yet entered.
+    lost : int
+        Jobs that were running when they were killed; they run again.
+    failed : int
+        Jobs that had failed and run again.
+    """
+
+    unlocked: int = 0
+    orphans: int = 0
+    completed: int = 0
+    lost: int = 0
+    failed: int = 0
+
+    def __str__(self) -> str:
+        """What was done, in words; empty if nothing was."""
+        parts = [
+            f"{self.completed} finished but not entered" if self.completed else "",
+            f"{self.lost} interrupted" if self.lost else "",
+            f"{self.failed} failed" if self.failed else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+def campaign_query(campaign_id: str) -> dict[str, str]:
+    """Query for the Fireworks of a campaign."""
+    return {f"spec.{METADATA_KEY}.campaign": campaign_id}
+
+
+def repair(launchpad: LaunchPad, campaign_id: str, *, rerun_failed: bool = True) -> Repairs:
+    """Make the Fireworks of a campaign consistent and ready to go on.
+
+    Only to be called while no worker of this workspace lives (its lock is held).
+
+    Parameters
+    ----------
+    launchpad : fireworks.LaunchPad
+        LaunchPad.
+    campaign_id : str
+        Campaign.
+    rerun_failed : bool
+        Whether jobs that failed run again.
+
+    Returns
+    -------
+    Repairs
+        What was done.
+    """
+    done = Repairs()
+    query = {"metadata.laoc_campaign": campaign_id}
+    done.unlocked = launchpad.workflows.update_many(
+        {**query, "locked": {"$exists": True}}, {"$unset": {"locked": True}}
+    ).modified_count
+    workflows = list(launchpad.workflows.find(query, {"nodes": 1, "fw_states": 1}))
+    known = [node for workflow in workflows for node in workflow["nodes"]]
+    done.orphans = launchpad.fireworks.delete_many(
+        {**campaign_query(campaign_id), "fw_id": {"$nin": known}}
+    ).deleted_count
+    for workflow in workflows:
+        for fw_id in sorted(workflow["nodes"]):
+            _repair_one(launchpad, fw_id, workflow["fw_states"][str(fw_id)], done, rerun_failed=rerun_failed)
+    return done
+
+
+def _repair_one(
+    launchpad: LaunchPad, fw_id: int, recorded: str, done: Repairs, *, rerun_failed: bool
+) -> None:
+    firework = launchpad.fireworks.find_one({"fw_id": fw_id}, {"state": 1, "launches": 1})
+    launches = list(launchpad.launches.find({"launch_id": {"$in": firework["launches"]}}, {"state": 1}))
+    finished = any(launch["state"] == "COMPLETED" for launch in launches)
+    if recorded == "COMPLETED" and finished:
+        _set_state(launchpad, fw_id, firework, "COMPLETED")
+    elif finished:
+        # The launch is written first: the work is done, its consequences (children, additions) are not. Any
+        # state but COMPLETED makes FireWorks apply them.
+        _set_state(launchpad, fw_id, firework, "RUNNING", force=True)
+        launchpad._refresh_wf(fw_id)  # noqa: SLF001 -- what complete_launch does next
+        done.completed += 1
+    elif any(launch["state"] in _ACTIVE for launch in launches):
+        _set_state(launchpad, fw_id, firework, "RUNNING", force=True)
+        launchpad.rerun_fw(fw_id)
+        done.lost += 1
+    elif recorded == "FIZZLED":
+        if rerun_failed:
+            launchpad.rerun_fw(fw_id)
+            done.failed += 1
+    elif recorded in _ACTIVE or firework["state"] in _ACTIVE:
+        # Reserved, but no launch was written.
+        _set_state(launchpad, fw_id, firework, "RUNNING", force=True)
+        launchpad.rerun_fw(fw_id)
+        done.lost += 1
+    else:
+        _set_state(launchpad, fw_id, firework, recorded)
+
+
+def _set_state(
+    launchpad: LaunchPad, fw_id: int, firework: dict[str, Any], state: str, *, force: bool = False
+) -> None:
+    if firework["state"] != state:
+        launchpad.fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": state}})
+    if force:
+        launchpad.workflows.update_one({"nodes": fw_id}, {"$set": {f"fw_states.{fw_id}": state}})
+
+
+def rerun_of_worker(launchpad: LaunchPad, campaign_id: str, worker: str) -> int:
+    """Rerun what a dead worker was running.
+
+    Parameters
+    ----------
+    launchpad : fireworks.LaunchPad
+        LaunchPad.
+    campaign_id : str
+        Campaign.
+    worker : str
+        Name of the FireWorker.
+
+    Returns
+    -------
+    int
+        Number of jobs that run again.
+    """
+    lost = launchpad.launches.distinct("fw_id", {"state": {"$in": list(_ACTIVE)}, "fworker.name": worker})
+    active = launchpad.fireworks.distinct(
+        "fw_id", {**campaign_query(campaign_id), "fw_id": {"$in": lost}, "state": {"$in": list(_ACTIVE)}}
+    )
+    for fw_id in active:
+        launchpad.workflows.update_one({"nodes": fw_id}, {"$unset": {"locked": True}})
+        launchpad.rerun_fw(fw_id)
+    return len(active)

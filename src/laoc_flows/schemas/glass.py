@@ -1,0 +1,130 @@
+"""Documents of production: the glass, and the transport measured in it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from laoc_flows.blobs import BlobRef, FileRef
+from laoc_flows.schemas.base import Document, Model, Provenance
+
+
+class Number(Model):
+    """A number with its uncertainty and unit."""
+
+    value: float = Field(description="mean")
+    standard_error: float | None = Field(description="standard error; None where one sample gives none")
+    unit: str = Field(description="unit of value and standard error")
+    n_independent: int = Field(ge=1, description="independent samples (blocks) behind the standard error")
+
+
+class GlassStatus(StrEnum):
+    """Whether a cell may be called a glass."""
+
+    GLASS = "glass"
+    REACTED = "refused: reacted"
+    COLLAPSED = "refused: collapsed"
+    NOT_MELTED = "refused: not melted"
+    STOPPED = "refused: run stopped"
+    SUM_RULE = "refused: sum rule violated"
+
+
+class LinkBalance(Model):
+    """Both sides of the link sum rule, exact for any structure (per cell)."""
+
+    links: int = Field(description="sum over anions of max(c_a - 1, 0), c_a the Al bonded to anion a")
+    coordination_minus_bound: int = Field(description="sum of Al coordination numbers minus bound anions")
+    n_free_anions: int = Field(description="anions bonded to no Al")
+
+    @property
+    def closes(self) -> bool:
+        """Whether both sides agree."""
+        return self.links == self.coordination_minus_bound
+
+
+class ChainSummary(Model):
+    """Al chains of one rule, averaged over the analyzed frames."""
+
+    rule: str = Field(description="'distance' (Al-Al < cutoff) or 'bridge' (a shared anion)")
+    cutoff: float | None = Field(description="Al-Al cutoff of the distance rule [A]")
+    isolated_share: Number = Field(description="share of Al in components of one")
+    number_weighted: dict[str, float] = Field(description="n_N / sum n_N by chain length N, all frames")
+    al_weighted: dict[str, float] = Field(description="N n_N / N_Al by chain length N, all frames")
+    max_dimension: int = Field(ge=0, le=3, description="largest periodic dimension of a component")
+
+
+class PairCorrelation(Model):
+    """First peak and coordination of one g(r), with the curve itself as a blob."""
+
+    peak: float | None = Field(description="position of the first peak [A]")
+    minimum: float | None = Field(description="position of the first minimum after it [A]")
+    coordination: float | None = Field(description="neighbors up to the bond cutoff (4.2 A for Al-Al) [1]")
+    cutoff: float = Field(description="distance up to which they are counted [A]")
+
+
+class StructureDocument(Document):
+    """A cell that was melted and quenched: a glass, or the reason why it is not one."""
+
+    schema_name: str = "structure"
+    provenance: Provenance = Field(description="composition, stage and replica")
+    status: GlassStatus = Field(description="glass, or why it is refused")
+    reason: str = Field("", description="numbers behind a refusal")
+    level_of_theory: str = Field(description="identity of the engine or potential that made it")
+    potential_key: str | None = Field(description="potential that made it, None for the reference engine")
+    formula: str = Field(description="cell formula, for example 'Li16Al16O12Cl40'")
+    n_atoms: int = Field(ge=1, description="atoms in the cell")
+    x: float = Field(description="Li per Al")
+    y: float = Field(description="O per Al")
+    links_expected: float = Field(description="lambda = 1 - x + y, links per Al of the ideal network")
+    structure: BlobRef = Field(description="last frame, extended XYZ")
+    melt_displacement: dict[str, float] = Field(description="mean squared displacement in the melt [A^2]")
+    density: Number | None = Field(None, description="mass density of the constant-pressure run")
+    pressure: Number | None = Field(None, description="total pressure of the constant-volume run")
+    links_found: Number | None = Field(None, description="links per Al found")
+    balance: LinkBalance | None = Field(None, description="link sum rule of the last frame")
+    tetrahedra: dict[str, Number] = Field(
+        default_factory=dict, description="share of Al by type, over all Al"
+    )
+    chains: tuple[ChainSummary, ...] = Field((), description="Al chains by both rules")
+    pair_correlations: dict[str, PairCorrelation] = Field(
+        default_factory=dict, description="by pair, 'Al-Cl'"
+    )
+    curves: BlobRef | None = Field(None, description="g(r) curves, JSON: r [A], g by pair")
+
+
+class SpeciesTransport(Model):
+    """Mean squared displacement of one species and what may be concluded from it."""
+
+    status: str = Field(description="diffusive, subdiffusive or insufficient")
+    reason: str = Field(description="numbers behind the status")
+    exponent: float | None = Field(description="local exponent d ln MSD / d ln t of the last lags [1]")
+    n_eff: float | None = Field(description="total squared displacement / (3 A)^2, independent jumps [1]")
+    last_lag: float | None = Field(description="longest lag time [ps]")
+    last_msd: float | None = Field(description="MSD at the longest lag [A^2]")
+    n_windows: int | None = Field(description="independent windows of the longest lag")
+
+
+class TransportDocument(Document):
+    """Transport in one glass at one temperature."""
+
+    schema_name: str = "transport"
+    provenance: Provenance = Field(description="composition, stage and replica")
+    structure_key: str = Field(description="glass it was measured in")
+    potential_key: str = Field(description="potential that drove it")
+    x: float = Field(description="Li per Al")
+    y: float = Field(description="O per Al")
+    temperature: float = Field(description="thermostat target [K]")
+    mean_temperature: Number = Field(description="kinetic temperature of the run")
+    duration: float = Field(description="length of the constant-volume run [ps]")
+    drift: str = Field(description="drift removal: framework, com or none")
+    species: dict[str, SpeciesTransport] = Field(description="by species")
+    curves: BlobRef | None = Field(description="MSD curves, JSON: lag [ps], MSD [A^2] by species")
+    trajectory: FileRef | None = Field(description="constant-volume run, H5MD")
+
+
+class ProductionResult(Model):
+    """What one production job returns."""
+
+    structure: StructureDocument
+    transport: TransportDocument | None

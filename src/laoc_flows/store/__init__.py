@@ -1,0 +1,1 @@
+"""Where documents and blobs are: the embedded MongoDB, builders, queries."""

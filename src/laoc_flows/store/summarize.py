@@ -1,0 +1,213 @@
+"""From the documents of one composition to its summary: pure functions, no database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from laoc_flows.composition import Composition
+from laoc_flows.schemas.glass import GlassStatus, Number
+from laoc_flows.schemas.summary import CompositionStatus, CompositionSummary
+
+_WEAKEST_FIRST: Final = ("insufficient", "subdiffusive", "diffusive")
+_MOST_REFUSALS: Final = 20
+_LONGEST_REASON: Final = 300
+_MOST_SOURCES: Final = 1000
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is known of one composition of a campaign.
+
+    Parameters
+    ----------
+    campaign_id, composition_id : str
+        Which one.
+    newest : datetime
+        When the newest of the documents was written.
+    structures, transport : sequence of dict
+        Documents of its production cells.
+    potential, iteration : dict or None
+        Newest potential and last iteration of the campaign.
+    n_train, n_test : int
+        Converged labels.
+    """
+
+    campaign_id: str
+    composition_id: str
+    newest: datetime
+    structures: Sequence[Mapping[str, Any]] = ()
+    transport: Sequence[Mapping[str, Any]] = ()
+    potential: Mapping[str, Any] | None = None
+    iteration: Mapping[str, Any] | None = None
+    n_train: int = 0
+    n_test: int = 0
+
+
+def summarize(sources: Sources) -> CompositionSummary:
+    """Summarize one composition of a campaign.
+
+    Parameters
+    ----------
+    sources : Sources
+        What is known of it.
+
+    Returns
+    -------
+    CompositionSummary
+        The same sources give the same summary.
+    """
+    composition = Composition.from_id(sources.composition_id)
+    structures = sorted(sources.structures, key=lambda each: str(each["key"]))
+    transport = sorted(sources.transport, key=lambda each: str(each["key"]))
+    glasses = [each for each in structures if each["status"] == GlassStatus.GLASS.value]
+    refused = [each for each in structures if each["status"] != GlassStatus.GLASS.value]
+    status = CompositionStatus.IN_PROGRESS
+    if structures:
+        status = CompositionStatus.COMPLETE if glasses else CompositionStatus.REFUSED
+    first = (glasses or structures or [{}])[0]
+    documents = [*structures, *transport, *(each for each in (sources.potential, sources.iteration) if each)]
+    uuids = sorted({uuid for each in documents for uuid in each.get("uuids", ())})
+    return CompositionSummary(
+        key=CompositionSummary.key_of(sources.campaign_id, sources.composition_id),
+        campaign_id=sources.campaign_id,
+        composition_id=sources.composition_id,
+        status=status,
+        x=float(composition.x),
+        y=float(composition.y),
+        o_to_cl=None if composition.o_to_cl is None else float(composition.o_to_cl),
+        li_to_al=float(composition.li_to_al),
+        links_expected=float(composition.links_per_al),
+        formula=first.get("formula"),
+        n_atoms=first.get("n_atoms"),
+        n_glasses=len(glasses),
+        n_refused=len(refused),
+        refusals=tuple(_refusal(each) for each in refused[:_MOST_REFUSALS]),
+        n_labels_train=sources.n_train,
+        n_labels_test=sources.n_test,
+        sources={
+            "structures": tuple(str(each["key"]) for each in structures[:_MOST_SOURCES]),
+            "transport": tuple(str(each["key"]) for each in transport[:_MOST_SOURCES]),
+            "potentials": (str(sources.potential["key"]),) if sources.potential else (),
+            "iterations": (str(sources.iteration["key"]),) if sources.iteration else (),
+        },
+        uuids=tuple(uuids[:_MOST_SOURCES]),
+        **_structure(glasses),
+        **_potential(sources),
+        **_learning(sources),
+        **_transport(transport),
+    )
+
+
+def between(numbers: Iterable[Any]) -> Number | None:
+    """Mean over glasses with the standard error between them; the number itself of a single glass.
+
+    Parameters
+    ----------
+    numbers : iterable of dict or None
+        Stored numbers, one for each glass; glasses without one, or with one that is not finite, are left out.
+    """
+    found = [Number.model_validate(each) for each in numbers if each is not None]
+    found = [each for each in found if math.isfinite(each.value)]
+    if len(found) <= 1:
+        return found[0] if found else None
+    n = len(found)
+    mean = math.fsum(each.value for each in found) / n
+    variance = math.fsum((each.value - mean) ** 2 for each in found) / (n - 1)
+    return Number(value=mean, standard_error=math.sqrt(variance / n), unit=found[0].unit, n_independent=n)
+
+
+def weakest(statuses: Iterable[str]) -> str | None:
+    """Give the MSD status that holds for all glasses."""
+    ranked = sorted(
+        set(statuses), key=lambda status: _WEAKEST_FIRST.index(status) if status in _WEAKEST_FIRST else -1
+    )
+    return ranked[0] if ranked else None
+
+
+def _refusal(structure: Mapping[str, Any]) -> str:
+    reason = str(structure.get("reason") or "")[:_LONGEST_REASON]
+    return f"{structure['status']} ({reason})" if reason else str(structure["status"])
+
+
+def _structure(glasses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not glasses:
+        return {}
+    types = list(dict.fromkeys(name for each in glasses for name in each.get("tetrahedra") or {}))
+    shares = {}
+    for name in types:
+        # A type that a glass does not name is one that it does not have.
+        absent = {"value": 0.0, "standard_error": None, "unit": "1", "n_independent": 1}
+        shares[name] = between((each.get("tetrahedra") or {}).get(name, absent) for each in glasses)
+    isolated = [
+        chains["isolated_share"]
+        for each in glasses
+        for chains in each.get("chains") or ()
+        if chains["rule"] == "distance"
+    ]
+    return {
+        "density": between(each.get("density") for each in glasses),
+        "links_found": between(each.get("links_found") for each in glasses),
+        "isolated_share": between(isolated),
+        "tetrahedra": {name: share for name, share in shares.items() if share is not None},
+    }
+
+
+def _potential(sources: Sources) -> dict[str, Any]:
+    if sources.potential is None:
+        return {}
+    found: dict[str, Any] = {"potential_key": sources.potential["key"]}
+    error = (sources.potential.get("held_out") or {}).get(sources.composition_id)
+    if error is None:
+        return found
+    zero = error["zero_force_rmse"]
+    rmse = Number(
+        value=error["force_rmse"],
+        standard_error=error["force_rmse_error"],
+        unit="eV/A",
+        n_independent=max(1, error["n_trajectories"]),
+    )
+    return found | {
+        "force_rmse": rmse,
+        "zero_force_rmse": zero,
+        "force_ratio": error["force_rmse"] / zero if zero > 0 else None,
+        "energy_rmse": error["energy_rmse"],
+    }
+
+
+def _learning(sources: Sources) -> dict[str, Any]:
+    iteration = sources.iteration
+    if iteration is None:
+        return {}
+    found: dict[str, Any] = {"iterations": iteration["iteration"] + 1}
+    text = (iteration.get("composition_verdicts") or {}).get(sources.composition_id)
+    if text is not None:
+        found["verdict"], _, found["verdict_reason"] = text.partition(": ")
+    strata = [each for each in iteration["strata"] if each["composition_id"] == sources.composition_id]
+    if strata:
+        coldest = min(strata, key=lambda each: float(each["temperature"]))
+        found["deviation"] = coldest["median_deviation"]
+        found["deviation_temperature"] = coldest["temperature"]
+        largest = [each["max_deviation"] for each in strata if each["max_deviation"] is not None]
+        found["max_deviation"] = max(largest, default=None)
+    return found
+
+
+def _transport(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    lithium = [each["species"]["Li"] for each in documents if "Li" in each["species"]]
+    chlorine = [each["species"]["Cl"] for each in documents if "Cl" in each["species"]]
+    lags = [each["last_lag"] for each in lithium if each["last_lag"] is not None]
+    displacements = [
+        {"value": each["last_msd"], "standard_error": None, "unit": "A^2", "n_independent": 1}
+        for each in lithium
+        if each["last_msd"] is not None
+    ]
+    return {
+        "li_status": weakest(each["status"] for each in lithium),
+        "cl_status": weakest(each["status"] for each in chlorine),
+        "li_last_msd": between(displacements),
+        "li_last_lag": min(lags, default=None),
+    }

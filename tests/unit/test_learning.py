@@ -1,0 +1,230 @@
+"""Data, selection, errors and the verdict of the learning loop."""
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laoc_flows.blobs import BlobRef
+from laoc_flows.learning.convergence import judge
+from laoc_flows.learning.data import measure_sel, split_by_force, write_systems
+from laoc_flows.learning.errors import held_out_error
+from laoc_flows.learning.inputs import render_input
+from laoc_flows.learning.selection import Explored, merge, select
+from laoc_flows.learning.train import Prediction
+from laoc_flows.schemas.base import Provenance
+from laoc_flows.schemas.config import Learning, Selection, Targets, Training, TrustLevels
+from laoc_flows.schemas.dataset import Dataset
+from laoc_flows.schemas.iteration import StratumReport, Verdict
+from laoc_flows.schemas.label import LabelBatch, LabelRecord, LabelStatus
+from laoc_flows.schemas.potential import HeldOutError
+
+SETTINGS = Selection(
+    cold=TrustLevels(low=0.1, high=0.3), hot=TrustLevels(low=0.2, high=0.5), labels_per_stratum=3, spacing=0.5
+)
+
+
+def labeled(symbols, seed, scale=1.0):
+    rng = np.random.default_rng(seed)
+    atoms = Atoms(symbols, rng.uniform(0, 6, (len(symbols), 3)), cell=[6, 6.5, 7], pbc=True)
+    atoms.calc = SinglePointCalculator(
+        atoms,
+        energy=float(rng.normal()),
+        forces=scale * rng.normal(size=(len(symbols), 3)),
+        stress=rng.normal(size=6),
+    )
+    return atoms
+
+
+def explored(deviations, ratios=None, temperature=1000.0, n_cut=0, step=0.1):
+    n = len(deviations)
+    return Explored(
+        temperature,
+        np.arange(n) * step,
+        np.array(deviations, float),
+        np.ones(n) * 2 if ratios is None else np.array(ratios),
+        n_cut,
+    )
+
+
+def test_force_limit():
+    small, large = labeled(["Li", "Cl"], 1), labeled(["Li", "Cl"], 1, scale=100)
+    kept, left = split_by_force([small, large], 10.0)
+    assert kept == [small]
+    assert left == 1
+
+
+def test_systems_hold_what_deepmd_reads(tmp_path):
+    frames = [labeled(["Li", "Al", "Cl"], 1), labeled(["Li", "O"], 2), labeled(["Li", "Al", "Cl"], 3)]
+    paths = write_systems(frames, tmp_path)
+    assert len(paths) == 2
+    first = next(path for path in paths if len((path / "type.raw").read_text().split()) == 3)
+    assert (first / "type_map.raw").read_text().split() == ["Li", "Al", "O", "Cl"]
+    assert (first / "type.raw").read_text().split() == ["0", "1", "3"]
+    np.testing.assert_allclose(np.load(first / "set.000/force.npy")[1], frames[2].get_forces().ravel())
+    np.testing.assert_allclose(np.load(first / "set.000/energy.npy")[0], frames[0].get_potential_energy())
+    virial = np.load(first / "set.000/virial.npy")[1].reshape(3, 3)
+    np.testing.assert_allclose(virial, -frames[2].get_stress(voigt=False) * frames[2].get_volume())
+
+
+def test_sel_counts_the_neighbors_of_rock_salt():
+    # LiCl, a = 5.13: within 4 A an ion has 6 unlike (2.565) and 12 like (3.627) neighbors.
+    frame = bulk("LiCl", "rocksalt", a=5.13, cubic=True)
+    sel = measure_sel([frame], 4.0)
+    assert sel == (int(np.ceil(1.3 * 12)) + 2, 2, 2, int(np.ceil(1.3 * 12)) + 2)
+
+
+def test_input_is_complete_and_seeded(tmp_path):
+    content = render_input(Training(steps=1000), (1, 2, 3, 4), [tmp_path / "a"], 7)
+    assert content["model"]["type_map"] == ["Li", "Al", "O", "Cl"]
+    assert content["model"]["descriptor"]["sel"] == [1, 2, 3, 4]
+    assert content["training"]["numb_steps"] == 1000
+    assert content["training"]["numb_steps"] % content["training"]["save_freq"] != 0
+    assert content != render_input(Training(steps=1000), (1, 2, 3, 4), [tmp_path / "a"], 8)
+
+
+def test_selection_takes_only_candidates_above_the_floor_and_apart():
+    deviations = [0.05, 0.25, 0.30, 0.6, 0.35, 0.4]
+    ratios = [2, 2, 0.9, 2, 2, 2]
+    chosen, report = select(explored(deviations, ratios, step=0.3), SETTINGS, "c", seed=1)
+    assert set(chosen) <= {1, 4, 5}
+    assert not {4, 5} <= set(chosen)
+    assert (report.n_accurate, report.n_candidates, report.n_failed) == (1, 3, 1)
+    assert report.n_selected == len(chosen)
+    assert report.max_deviation == 0.6
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(0, 1), max_size=60),
+    st.integers(0, 2**31),
+    st.floats(0.01, 0.4),
+    st.sampled_from([300.0, 1500.0]),
+)
+def test_selection_holds_its_rules(deviations, seed, step, temperature):
+    taken = []
+    data = explored(deviations, temperature=temperature, step=step)
+    chosen, report = select(data, SETTINGS, "c", seed, taken)
+    trust = SETTINGS.trust(temperature)
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) <= SETTINGS.labels_per_stratum
+    assert all(trust.low <= deviations[i] < trust.high for i in chosen)
+    times = data.times[chosen]
+    assert (np.diff(times) >= SETTINGS.spacing - 1e-6).all()
+    assert report.n_accurate + report.n_candidates + report.n_failed == len(deviations)
+    assert chosen == select(data, SETTINGS, "c", seed, [])[0]
+
+
+def test_merging_adds_replicas_up():
+    _, one = select(explored([0.05, 0.25]), SETTINGS, "c", 1)
+    _, two = select(explored([0.05, 0.05, 0.9], n_cut=2), SETTINGS, "c", 1)
+    (total,) = merge([one, two])
+    assert (total.n_frames, total.n_accurate, total.n_candidates, total.n_failed, total.n_cut) == (
+        7,
+        3,
+        1,
+        1,
+        2,
+    )
+    assert total.candidate_share == pytest.approx(4 / 7)
+
+
+def stratum(share, temperature=300.0, composition="c"):
+    n = 1000
+    candidates = round(share * n)
+    return StratumReport(
+        composition_id=composition, temperature=temperature, n_frames=n, n_accurate=n - candidates, n_candidates=candidates,
+        n_failed=0, n_cut=0, n_selected=0, trust_low=0.1, trust_high=0.3, median_deviation=0.1, max_deviation=0.2,
+    )  # fmt: skip
+
+
+def held_out(rmse):
+    return HeldOutError(
+        n_frames=9, n_trajectories=1, force_rmse=rmse, force_rmse_error=None, zero_force_rmse=1, energy_rmse=0, energy_bias=0, stress_rmse=0
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "rmse", "iteration", "verdict", "reason"),
+    [
+        (0.005, 0.005, 0.05, 3, Verdict.CONVERGED, ""),
+        (0.005, 0.05, 0.05, 3, Verdict.CONTINUE, "once, not twice"),
+        (0.005, None, 0.05, 0, Verdict.CONTINUE, "once, not twice"),
+        (0.05, 0.005, 0.05, 3, Verdict.CONTINUE, "5% of the frames at 300 K"),
+        (0.005, 0.005, 0.2, 3, Verdict.CONTINUE, "RMSE 0.200 >= 0.1"),
+        (0.005, 0.005, 0.2, 7, Verdict.NOT_CONVERGED, "RMSE 0.200 >= 0.1"),
+        (0.005, 0.005, None, 7, Verdict.NOT_CONVERGED, "no held-out"),
+    ],
+)
+def test_verdict(now, before, rmse, iteration, verdict, reason):
+    learning = Learning(targets=Targets(force_rmse=0.1, candidate_share=0.01), max_iterations=8)
+    previous = [stratum(before)] if before is not None else []
+    errors = {"c": held_out(rmse)} if rmse is not None else {}
+    got, reasons, by_composition = judge(iteration, learning, [stratum(now)], previous, errors)
+    assert got is verdict
+    assert (reason in reasons[0]) if reason else reasons == ()
+    assert by_composition["c"].startswith("converged" if not reason else "not converged: ")
+
+
+def test_one_bad_stratum_is_enough():
+    learning = Learning(targets=Targets(force_rmse=0.1, candidate_share=0.01))
+    good, bad = stratum(0.0), stratum(0.5, composition="d")
+    verdict, _, by_composition = judge(
+        1, learning, [good, bad], [good, bad], {"c": held_out(0.01), "d": held_out(0.01)}
+    )
+    assert verdict is Verdict.CONTINUE
+    assert by_composition["c"] == "converged"
+    assert by_composition["d"].startswith("not converged")
+
+
+def test_trivial_model_has_the_error_of_the_baseline():
+    frames = [labeled(["Li", "Al", "Cl"], seed) for seed in range(10)]
+    zero = Prediction(np.zeros(10), [np.zeros((3, 3))] * 10, np.zeros((10, 3, 3)))
+    error = held_out_error(frames, zero, 1)
+    assert error.force_rmse == pytest.approx(error.zero_force_rmse)
+    assert error.force_rmse == pytest.approx(np.sqrt(np.mean([f.get_forces() ** 2 for f in frames])))
+    stress = np.array([f.get_stress(voigt=False) for f in frames]) / units.GPa
+    assert error.stress_rmse == pytest.approx(np.sqrt(np.mean(stress**2)))
+
+
+def test_perfect_model_has_no_error_and_a_bias_is_seen():
+    frames = [labeled(["Li", "Al", "Cl"], seed) for seed in range(10)]
+    energies = np.array([f.get_potential_energy() for f in frames])
+    virials = np.array([-f.get_stress(voigt=False) * f.get_volume() for f in frames])
+    perfect = Prediction(energies + 0.3, [f.get_forces() for f in frames], virials)
+    error = held_out_error(frames, perfect, 1)
+    assert error.force_rmse == 0
+    assert error.stress_rmse == pytest.approx(0, abs=1e-12)
+    assert error.energy_bias == pytest.approx(0.1)
+    assert error.energy_rmse == pytest.approx(0.1)
+
+
+def batch(name, held_out=False, level="l", replica=0, n=2):
+    record = LabelRecord(key="k", status=LabelStatus.CONVERGED, n_atoms=2, energy=1.0, max_force=1.0, index=0)
+    provenance = Provenance(
+        campaign_id="c",
+        campaign_seed=0,
+        composition_id="x1.000-y0.000",
+        stage="seed",
+        replica=replica,
+        held_out=held_out,
+    )
+    return LabelBatch(
+        key=name, campaign_id="c", level_of_theory=level, provenance=provenance, records=(record,) * n,
+        shard=BlobRef(sha256=name, size=1, media_type="m"),
+    )  # fmt: skip
+
+
+def test_data_sets_are_split_by_trajectory_and_never_mix_levels():
+    empty = Dataset(level_of_theory="l", members=())
+    full = empty.extended([batch("a"), batch("b", held_out=True, replica=1), batch("a")])
+    assert (full.n_train, full.n_test, len(full.members)) == (2, 2, 2)
+    assert full.digest == empty.extended([batch("b", held_out=True, replica=1), batch("a")]).digest
+    assert full.digest != empty.extended([batch("a")]).digest
+    with pytest.raises(ValueError, match="does not belong"):
+        full.extended([batch("d", level="other")])
+    with pytest.raises(ValueError, match="both trained on and tested on"):
+        full.extended([batch("e", held_out=True)])

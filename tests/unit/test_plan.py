@@ -1,0 +1,290 @@
+"""The plan of a campaign against the jobs that its flow really makes, and what the command prints."""
+
+import csv
+import io
+import json
+import math
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from jobflow import Flow
+from typer.testing import CliRunner
+
+from laoc_flows.blobs import BlobRef
+from laoc_flows.campaign.file import CampaignFile
+from laoc_flows.campaign.plan import explored_frames, most_selected, plan
+from laoc_flows.cli.plan import plan as plan_command
+from laoc_flows.flows.campaign import CampaignMaker, _label_flow, _production_flow, iteration_flow
+from laoc_flows.learning.selection import Explored, select
+from laoc_flows.schemas.base import Provenance
+from laoc_flows.schemas.config import Exploration, Selection
+from laoc_flows.schemas.dataset import Dataset
+from laoc_flows.schemas.iteration import ExplorationDocument
+from laoc_flows.schemas.label import FrameSet
+from laoc_flows.schemas.potential import PotentialDocument, SoftCore
+from laoc_flows.schemas.protocol import DISTANCE_FLOOR
+
+BASE = {
+    "name": "test",
+    "seed": 1,
+    "grid": {"points": [{"x": 1, "y": 0.75}, {"x": 0.5, "y": 0.75}, {"x": 1, "y": 0}]},
+    "cell": {"n_al": 4},
+    "engine": {"name": "xtb"},
+    "melt_quench": {
+        "packings": 2,
+        "held_out": 1,
+        "label_every": 7,
+        "protocol": {"melt_time": 0.101, "quench_rate": 2400, "time_step": 2.0},
+    },
+    "learning": {
+        "max_iterations": 3,
+        "committee": 2,
+        "exploration": {
+            "temperatures": [1500, 400],
+            "melt_time": 1,
+            "hold_time": 1,
+            "quench_rate": 1100,
+            "replicas": 2,
+        },
+        "selection": {"labels_per_stratum": 3},
+    },
+    "production": {"supercell": [2, 2, 2], "glasses": 2},
+}
+STAGES = ("seed", "train", "explore", "label", "production")
+BLOB = BlobRef(sha256="0" * 64, size=1, media_type="chemical/x-extxyz+gzip")
+
+
+def campaign(tmp_path, **changes):
+    content = json.loads(json.dumps(BASE))
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        node = content
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    path = tmp_path / "test.yaml"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return CampaignFile.load(path)
+
+
+def jobs_of(flow):
+    return [job for child in flow.jobs for job in (jobs_of(child) if isinstance(child, Flow) else [child])]
+
+
+def by_stage(flow):
+    return Counter(job.metadata["laoc"]["stage"] for job in jobs_of(flow))
+
+
+def most_jobs(file):
+    """Jobs of a campaign that never converges, counted in the flows themselves."""
+    spec = file.spec()
+    counts = by_stage(CampaignMaker(spec).make())
+    dataset = Dataset(level_of_theory=spec.engine.level_of_theory, members=())
+    starts = {name: [BLOB] * spec.melt_quench.packings for name in spec.cells}
+    potential = PotentialDocument(
+        key="0",
+        campaign_id=spec.campaign_id,
+        iteration=0,
+        level_of_theory=spec.engine.level_of_theory,
+        models=(),
+        soft_core=SoftCore(radii=DISTANCE_FLOOR),
+        dataset_digest="0",
+        n_train=1,
+        n_test=1,
+        held_out={},
+        parent=None,
+    )
+    for iteration in range(spec.learning.max_iterations):
+        loop = iteration_flow(spec, dataset, starts, iteration, None, ())
+        counts += by_stage(loop)
+        if iteration + 1 < spec.learning.max_iterations:
+            explorations = []
+            for job in jobs_of(loop):
+                if job.metadata["laoc"]["stage"] != "explore":
+                    continue
+                provenance = Provenance(
+                    campaign_id=spec.campaign_id,
+                    campaign_seed=1,
+                    composition_id=job.metadata["laoc"]["composition"],
+                    stage="explore",
+                )
+                explorations.append(
+                    ExplorationDocument(
+                        key="0",
+                        campaign_id=spec.campaign_id,
+                        provenance=provenance,
+                        potential_key="0",
+                        status="completed",
+                        strata=(),
+                        selected=FrameSet(frames=BLOB, n_frames=1, provenance=provenance),
+                        trajectory=None,
+                    )
+                )
+            counts += by_stage(_label_flow(spec, potential, explorations, dataset, starts, iteration, ()))
+    return counts + by_stage(_production_flow(spec, potential))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"melt_quench__strains": []},
+        {"melt_quench__packings": 1, "learning__committee": 4, "production__glasses": 1},
+        {"learning__max_iterations": 1},
+        {"grid": {"x": [0, 0.5, 1], "y": [0, 0.25]}, "learning__max_iterations": 2},
+    ],
+)
+def test_the_stages_hold_the_jobs_that_the_flow_makes(tmp_path, changes):
+    file = campaign(tmp_path, **changes)
+    planned = plan(file)
+    assert tuple(planned.stages) == STAGES
+    assert {stage: high for stage, (_, high) in planned.stages.items()} == {
+        s: most_jobs(file)[s] for s in STAGES
+    }
+    first = by_stage(CampaignMaker(file.spec()).make())
+    assert planned.stages["seed"] == (first["seed"], first["seed"])
+    assert first["train"] == 1
+    assert planned.stages["seed"][0] + 1 == len(jobs_of(CampaignMaker(file.spec()).make()))
+    iterations = min(2, file.learning.max_iterations)
+    assert planned.stages["train"][0] == iterations * (file.learning.committee + 3)
+    assert planned.stages["label"][0] == 0
+    assert planned.jobs == tuple(sum(bounds[i] for bounds in planned.stages.values()) for i in (0, 1))
+
+
+def test_the_expectation_is_what_a_pencil_finds(tmp_path):
+    planned = plan(campaign(tmp_path))
+    # 0.101 ps are 50 steps (round half to even), 1200 K at 2400 K/ps are 250; every 7th of 300 is labeled.
+    assert planned.seed_steps == 300
+    assert planned.seed_labels == 42 + 2
+    assert planned.seeds == 9
+    assert planned.iterations == (2, 3)
+    assert planned.trainings == (4, 6)
+    assert planned.explorations == (12, 18)
+    assert planned.productions == 6
+    # 2 labeling iterations x 6 runs: 1 ps of melt has room for 2 frames 0.5 ps apart, 2 ps of cold for 3 by quota.
+    assert planned.labels == (9 * 44, 9 * 44 + 2 * 6 * (2 + 3))
+    assert planned.jobs == (45 + 10 + 12 + 0 + 12, 45 + 15 + 18 + 12 + 12)
+
+
+def test_rows_hold_the_cells(tmp_path):
+    row = plan(campaign(tmp_path)).rows[2]
+    assert (row.composition_id, row.formula) == ("x1.000-y0.750", "Li4Al4O3Cl10")
+    assert (row.x, row.y, row.n_al, row.n_atoms, row.production_atoms) == (1.0, 0.75, 4, 21, 168)
+    assert row.links_per_al == 0.75
+    assert row.box == pytest.approx((10 * 41.8 + 3 * 17) ** (1 / 3))
+    mass = 4 * 6.94 + 4 * 26.9815384 + 3 * 15.999 + 10 * 35.45
+    assert row.density == pytest.approx(mass / (0.602214076 * 469), rel=1e-9)
+
+
+def test_one_iteration_labels_nothing(tmp_path):
+    planned = plan(campaign(tmp_path, learning__max_iterations=1))
+    assert planned.iterations == (1, 1)
+    assert planned.labels[0] == planned.labels[1] == 9 * 44
+    assert planned.stages["label"] == (0, 0)
+
+
+@pytest.mark.parametrize("spacing", [0.0, 0.1, 0.25, 0.5, 3.0])
+@pytest.mark.parametrize("quota", [1, 4, 1000])
+def test_no_selection_exceeds_the_most_and_one_reaches_it(spacing, quota):
+    exploration = Exploration(temperatures=(1500, 900, 400), melt_time=1.03, hold_time=0.7, quench_rate=1000)
+    settings = Selection(labels_per_stratum=quota, spacing=spacing)
+    frames = explored_frames(exploration)
+    total = sum(stage.steps(exploration.time_step) for stage in exploration.stages())
+    assert sum(frames.values()) == total // 50
+    most = most_selected(exploration, settings)
+    found = []
+    for seed in range(300):
+        taken, first, count = [], 0, 0
+        for temperature, n in frames.items():
+            times = np.arange(first + 1, first + n + 1) * 0.1
+            explored = Explored(temperature, times, np.full(n, 0.25), np.full(n, 2.0), 0)
+            chosen, _ = select(explored, settings, "x", seed, taken)
+            first, count = first + n, count + len(chosen)
+        found.append(count)
+    assert max(found) <= most
+    if spacing <= 0.1 or quota == 1:
+        assert max(found) == min(most, sum(min(quota, n) for n in frames.values()))
+    assert most <= math.ceil(sum(frames.values()) / max(1, math.ceil(spacing / 0.1 - 1e-9)))
+
+
+def test_ten_thousand_compositions_take_seconds(tmp_path):
+    axis = {"start": 0, "stop": "99/100", "step": "1/100"}
+    start = time.perf_counter()
+    file = campaign(tmp_path, grid={"x": axis, "y": axis}, cell={"n_al": 100})
+    planned = plan(file)
+    assert time.perf_counter() - start < 30
+    assert len(planned.rows) == 10_000
+    assert len({row.composition_id for row in planned.rows}) == 10_000
+
+
+@pytest.fixture
+def run():
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(plan_command)
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160"})
+
+    return invoke
+
+
+def test_the_table_names_every_cell_and_the_work(tmp_path, run):
+    file = campaign(tmp_path)
+    result = run(tmp_path / "test.yaml")
+    assert result.exit_code == 0
+    for word in (file.campaign_id, "Li4Al4O3Cl10", "x0.500-y0.750", "density [g/cm3]", "labels: 396 to 456"):
+        assert word in result.stdout
+    assert result.stderr == ""
+
+
+def test_csv_and_json_are_pure(tmp_path, run):
+    planned = plan(campaign(tmp_path))
+    path = tmp_path / "test.yaml"
+    rows = list(csv.DictReader(io.StringIO(run(path, "--format", "csv").stdout)))
+    assert [row["composition_id"] for row in rows] == [row.composition_id for row in planned.rows]
+    assert float(rows[0]["density"]) == pytest.approx(planned.rows[0].density)
+    document = json.loads(run(path, "--format", "json").stdout)
+    assert document["stages"] == {stage: list(bounds) for stage, bounds in planned.stages.items()}
+    assert document["campaign_id"] == planned.campaign_id
+
+
+def test_an_engine_that_cannot_run_here_is_noted(tmp_path, run):
+    campaign(tmp_path, engine={"name": "vasp"})
+    result = run(tmp_path / "test.yaml", "--format", "json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["level_of_theory"].startswith("vasp/PBE/d3bj")
+    assert result.stderr.startswith("laoc: note: it cannot run here yet")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_errors_have_a_line_each_and_write_nothing(tmp_path, run):
+    path = tmp_path / "broken.yaml"
+    path.write_text(json.dumps({**BASE, "seed": -1, "name": "a/b"}), encoding="utf-8")
+    result = run(path, "--schema", tmp_path / "schema.json")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert [line.startswith(f"laoc: {path}: ") for line in result.stderr.splitlines()] == [True, True]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_schema_is_written_with_and_without_a_campaign(tmp_path, run):
+    schema = tmp_path / "schema.json"
+    assert run("--schema", schema).exit_code == 0
+    assert json.loads(schema.read_text())["title"] == "laoc-flows campaign"
+    result = run("--schema", tmp_path / "missing" / "schema.json")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+    assert run().exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "campaigns").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_shipped_campaigns_plan(path, run):
+    result = run(path)
+    assert result.exit_code == 0
+    assert CampaignFile.load(path).campaign_id in result.stdout
