@@ -322,7 +322,7 @@ BROKEN = {
     "floor-of-unknown-element": (
         {"learning.selection.distance_floor.distances": {"Al-F": 1}},
         "learning.selection.distance_floor.distances",
-        "{'distances': {'Al-F': 1}}",
+        "{'Al-F': 1}",
         ["'Al-F'"],
     ),
     "floor-negative": (
