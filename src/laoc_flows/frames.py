@@ -13,7 +13,7 @@ from ase.io import read, write
 from laoc_flows.blobs import digest_json
 
 MEDIA_TYPE = "chemical/x-extxyz+gzip"
-_DECIMALS = 6
+_DECIMALS, _STORED = 6, 8
 
 
 def encode_frames(frames: Sequence[Atoms]) -> bytes:
@@ -44,6 +44,13 @@ def geometry_key(atoms: Atoms, level_of_theory: str) -> str:
     level_of_theory : str
         Identity string of the engine.
     """
-    cell = np.round(atoms.cell.array, _DECIMALS) + 0.0
-    scaled = np.round(atoms.get_positions(wrap=True, eps=1e-7), _DECIMALS) + 0.0
+    # First to the decimals that extended XYZ keeps: a frame and its copy that was stored are the same label.
+    kept = Atoms(
+        atoms.get_chemical_symbols(),
+        positions=np.round(atoms.positions, _STORED),
+        cell=np.round(atoms.cell.array, _STORED),
+        pbc=True,
+    )
+    cell = np.round(kept.cell.array, _DECIMALS) + 0.0
+    scaled = np.round(kept.get_positions(wrap=True, eps=1e-7), _DECIMALS) + 0.0
     return digest_json([level_of_theory, atoms.get_chemical_symbols(), cell.tolist(), scaled.tolist()])

@@ -207,8 +207,8 @@ def processes_of(workspace):
     return found
 
 
-def kill_when(workspace, step):
-    """Run, wait until a job of a step runs, kill the whole process group; what was completed before?"""
+def interrupt_when(workspace, step, number=signal.SIGKILL, status=-signal.SIGKILL):
+    """Run, wait until a job of a step runs, signal the whole process group; what was completed before?"""
     process = subprocess.Popen(
         [*LAOC, "run", str(TINY), "--workspace", str(workspace)],
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -226,8 +226,8 @@ def kill_when(workspace, step):
             continue
         if launchpad.fireworks.find_one({"spec.laoc.step": step, "state": "RUNNING"}, {"_id": 1}):
             break
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(process.pid, number)
+    assert process.wait(30) == status
     rows, launches = fireworks(workspace)
     return {
         row["fw_id"]: row["launches"]
@@ -237,12 +237,14 @@ def kill_when(workspace, step):
 
 
 @pytest.mark.timeout(1200)
-def test_killed_at_three_stages_it_ends_with_the_same_documents(undisturbed, tmp_path):
+def test_stopped_once_and_killed_at_three_stages_it_ends_with_the_same_documents(undisturbed, tmp_path):
     workspace = tmp_path / "ws"
     try:
         finished_before = {}
+        interrupt_when(workspace, "melt-quench", signal.SIGINT, 130)
+        assert not processes_of(workspace), "orphans after Ctrl-C"
         for step in ("label", "train", "production"):
-            finished_before |= kill_when(workspace, step)
+            finished_before |= interrupt_when(workspace, step)
             deadline = time.monotonic() + 10
             while (left := processes_of(workspace)) and time.monotonic() < deadline:
                 time.sleep(0.1)

@@ -709,6 +709,7 @@ def test_the_command(workspace):
     assert table.exit_code == 0, table.output
     assert "1.70(10)" in table.stdout
     assert "0.200(20) (0.80)" in table.stdout
+    assert f"{B}: refused: reacted (Cl-Cl 1.99 A)" in table.stdout
     found = laoc(workspace, "compositions", "--where", "status=complete, x>=0.5", "--format", "json")
     (row,) = json.loads(found.stdout)
     assert row["density"]["n_independent"] == 2

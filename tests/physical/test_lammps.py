@@ -11,8 +11,7 @@ from laoc_flows.engines.lammps import run_lammps
 from laoc_flows.engines.packing import pack
 from laoc_flows.learning.train import predict, train_model
 from laoc_flows.schemas.config import Training
-from laoc_flows.schemas.potential import SoftCore
-from laoc_flows.schemas.protocol import DISTANCE_FLOOR, PairDistances, Stage
+from laoc_flows.schemas.protocol import PairDistances, SoftCore, Stage
 
 TRAINING = Training(
     steps=60,
@@ -23,7 +22,7 @@ TRAINING = Training(
     start_lr=5e-3,
     stop_lr=1e-4,
 )
-CORE = SoftCore(radii=DISTANCE_FLOOR)
+CORE = SoftCore()
 HOLD = Stage(name="hold", start_temperature=300, end_temperature=300, time=1e-6)
 
 
@@ -49,7 +48,7 @@ def models(frame, tmp_path_factory):
         moved = frame.copy()
         moved.positions += rng.normal(scale=0.05, size=moved.positions.shape)
         labels.append(label_frame(moved, engine.calculator(), "l", {})[1])
-    made = [train_model(labels, TRAINING, seed, tmp_path_factory.mktemp(f"m{seed}")) for seed in (1, 2)]
+    made = [train_model(labels, TRAINING, CORE, seed, tmp_path_factory.mktemp(f"m{seed}")) for seed in (1, 2)]
     assert all(files.parity_force < 1e-3 for files in made)
     return [files.model for files in made]
 
@@ -69,9 +68,10 @@ def test_energy_and_deviation_agree_with_deepmd(frame, models, tmp_path):
     done = run(frame, models, tmp_path)
     assert not done.failure
     stage = done.stages[0]
-    predictions = predict(
-        models, [Atoms(done.symbols, p, cell=c, pbc=True) for p, c in zip(stage.positions, stage.cells, strict=True)], tmp_path
-    )  # fmt: skip
+    frames = [
+        Atoms(done.symbols, p, cell=c, pbc=True) for p, c in zip(stage.positions, stage.cells, strict=True)
+    ]
+    predictions = [each.with_core(frames, CORE) for each in predict(models, frames, tmp_path)]
     last = int(stage.steps[-1])
     energy = stage.column("potential_energy")[list(stage.column("step")).index(last)]
     assert energy == pytest.approx(predictions[0].energies[-1], abs=1e-4)
@@ -115,7 +115,7 @@ def test_the_same_seed_gives_the_same_trajectory(frame, models, tmp_path):
 def test_a_run_that_blows_up_is_a_result_and_not_an_exception(frame, models, tmp_path):
     stage = Stage(name="hold", start_temperature=300, end_temperature=300, time=20.0)
     done = run(frame, models[:1], tmp_path, stage=stage, time_step=200.0, interval=0.2)
-    assert done.failure or not np.isfinite(done.stages[0].positions).all() or len(done.stages[0].steps) > 0
+    assert done.failure
     for part in done.stages:
         assert np.isfinite(part.positions).all()
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from laoc_flows.blobs import BlobRef
 from laoc_flows.learning.convergence import judge
+from laoc_flows.learning.core import core_results, without_core
 from laoc_flows.learning.data import measure_sel, split_by_force, write_systems
 from laoc_flows.learning.errors import held_out_error
 from laoc_flows.learning.inputs import render_input
@@ -21,6 +22,7 @@ from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.schemas.iteration import StratumReport, Verdict
 from laoc_flows.schemas.label import LabelBatch, LabelRecord, LabelStatus
 from laoc_flows.schemas.potential import HeldOutError
+from laoc_flows.schemas.protocol import PairDistances, SoftCore
 
 SETTINGS = Selection(
     cold=TrustLevels(low=0.1, high=0.3), hot=TrustLevels(low=0.2, high=0.5), labels_per_stratum=3, spacing=0.5
@@ -228,3 +230,68 @@ def test_data_sets_are_split_by_trajectory_and_never_mix_levels():
         full.extended([batch("d", level="other")])
     with pytest.raises(ValueError, match="both trained on and tested on"):
         full.extended([batch("e", held_out=True)])
+
+
+def crowded(seed=0):
+    """Cell with many pairs inside their cores, some of them several images of one pair."""
+    rng = np.random.default_rng(seed)
+    symbols = ["Li", "Al", "O", "Cl", "Cl", "Al"]
+    return Atoms(
+        symbols, rng.uniform(0, 3, (6, 3)), cell=[[3.1, 0, 0], [0.4, 3.3, 0], [-0.3, 0.5, 3.2]], pbc=True
+    )
+
+
+def test_core_of_one_pair_is_its_formula():
+    core = SoftCore(prefactor=7.0, radii=PairDistances(distances={"Al-O": 2.0}))
+    atoms = Atoms("OAl", [[0, 0, 0], [1.2, 0, 0]], cell=[9, 9, 9], pbc=True)
+    energy, forces, virial = core_results(atoms, core)
+    assert energy == pytest.approx(7.0 * (1 + np.cos(np.pi * 0.6)))
+    assert forces[1, 0] == pytest.approx(7.0 * np.pi / 2.0 * np.sin(np.pi * 0.6))
+    np.testing.assert_allclose(forces[0], -forces[1])
+    assert virial[0, 0] == pytest.approx(1.2 * forces[1, 0])
+    assert core_results(atoms, SoftCore(prefactor=7.0, radii=PairDistances(distances={"Al-Al": 5.0})))[0] == 0
+
+
+def test_core_forces_and_virial_are_slopes_of_its_energy():
+    core, atoms, step = SoftCore(), crowded(), 1e-5
+    _, forces, virial = core_results(atoms, core)
+    assert np.abs(forces).max() > 10
+    for atom, axis in ((0, 0), (2, 1), (5, 2)):
+        ends = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[atom, axis] += sign * step
+            ends.append(core_results(moved, core)[0])
+        assert forces[atom, axis] == pytest.approx(-(ends[0] - ends[1]) / (2 * step), rel=1e-6)
+    for i, j in ((0, 0), (0, 1), (1, 2)):
+        ends = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[i, j] += sign * step / 2
+            strain[j, i] += sign * step / 2
+            strained = atoms.copy()
+            strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+            ends.append(core_results(strained, core)[0])
+        assert virial[i, j] == pytest.approx(-(ends[0] - ends[1]) / (2 * step), rel=1e-6)
+
+
+def test_subtracting_the_core_and_adding_it_again_changes_nothing():
+    core, frames = SoftCore(), []
+    for seed in range(3):
+        atoms = crowded(seed)
+        rng = np.random.default_rng(seed)
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=1.0, forces=rng.normal(size=(6, 3)), stress=rng.normal(size=6)
+        )
+        frames.append(atoms)
+    bare = without_core(frames, core)
+    assert abs(bare[0].get_potential_energy() - 1.0) > 1
+    learned = Prediction(
+        np.array([f.get_potential_energy() for f in bare]),
+        [f.get_forces() for f in bare],
+        np.array([-f.get_stress(voigt=False) * f.get_volume() for f in bare]),
+    )
+    error = held_out_error(frames, learned.with_core(frames, core), 1)
+    assert error.force_rmse == pytest.approx(0, abs=1e-10)
+    assert error.energy_rmse == pytest.approx(0, abs=1e-10)
+    assert error.stress_rmse == pytest.approx(0, abs=1e-8)

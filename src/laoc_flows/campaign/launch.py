@@ -180,7 +180,6 @@ def run(
     CampaignFailedError
         If a job failed and nothing else can go on.
     """
-    file.engine.check_available()
     expected = plan(file)
     campaign_id = file.campaign_id
     processes = file.workers.processes or workspace.settings.cores

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -20,7 +19,7 @@ _PLAIN_WIDTH = 160
 
 def console() -> Console:
     """Console on standard output; wide enough for a table when that is no terminal."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     return Console(width=width, highlight=False, soft_wrap=False)
 
 

@@ -104,6 +104,11 @@ def _force(row: Row) -> str:
     return f"{concise(value, uncertainty) if uncertainty else format(value, '.3g')} ({zero:.2f})"
 
 
+def _lithium(row: Row) -> str:
+    # Without a glass there is nothing to measure: the row says why.
+    return str(row.get("li_status") or row.get("status") or "")
+
+
 _COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "compositions": (
         _at("composition_id", "composition"),
@@ -117,7 +122,7 @@ _COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
         Column("force RMSE", _force, right=True),
         _right("deviation", "dev.", ".2g"),
         _at("verdict"),
-        _at("li_status", "Li MSD"),
+        Column("Li MSD", _lithium),
     ),
     "structures": (
         _at("composition_id", "composition"),
@@ -293,6 +298,15 @@ def _asked(field: Field) -> Column:
     return Column(field.path, lambda row: shown(field.value(row)), right)
 
 
+def _notes(collection: str, rows: Sequence[Row]) -> list[str]:
+    notes = [_CAPTIONS[collection]] if collection in _CAPTIONS else []
+    if collection == "compositions":
+        notes += [
+            f"{row.get('composition_id')}: {text}" for row in rows for text in row.get("refusals") or ()
+        ]
+    return notes
+
+
 def _print_table(collection: str, rows: Sequence[Row], columns: Sequence[Field], console: Console) -> None:
     if columns:
         chosen = tuple(_asked(each) for each in columns)
@@ -305,17 +319,17 @@ def _print_table(collection: str, rows: Sequence[Row], columns: Sequence[Field],
         table.add_column(Text(column.header), justify="right" if column.right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(column.cell(row)) for column in chosen))
-    caption = "" if columns or not rows else _CAPTIONS.get(collection, "")
+    notes = [] if columns or not rows else _notes(collection, rows)
     before = console.width
     if not console.is_terminal:
         # Files and pipes have no width: nothing is folded or cut for them.
         wide = Measurement.get(console, console.options.update(width=_ENDLESS), table).maximum
-        console.width = max(before, wide, len(caption))
+        console.width = max(before, wide, *map(len, notes), 1)
     try:
         console.print(table)
         if not rows:
             console.print(Text(f"no {collection}"))
-        elif caption:
-            console.print(Text(caption, style="dim"))
+        for note in notes:
+            console.print(Text(note, style="dim"))
     finally:
         console.width = before

@@ -29,6 +29,8 @@ CampaignArgument = Annotated[
 def run(file: CampaignArgument, workspace: WorkspaceOption = None) -> None:
     """Run a campaign on this machine, or go on with it after any interruption."""
     campaign = CampaignFile.load(file)
+    # Before anything is written: a campaign that cannot run leaves nothing behind.
+    campaign.engine.check_available()
     place = open_workspace(workspace, campaign, create=True)
     out = console()
     try:

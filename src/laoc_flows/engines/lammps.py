@@ -19,8 +19,7 @@ from ase.io.lammpsdata import write_lammps_data
 from laoc_flows.errors import EngineUnavailableError
 from laoc_flows.process import run_program
 from laoc_flows.schemas.base import SPECIES
-from laoc_flows.schemas.potential import SoftCore
-from laoc_flows.schemas.protocol import Stage
+from laoc_flows.schemas.protocol import SoftCore, Stage
 from laoc_flows.settings import Settings
 
 THERMO_COLUMNS = ("step", "temperature", "pressure", "potential_energy", "volume", "density")
@@ -155,7 +154,7 @@ def run_lammps(
     models : sequence of pathlib.Path
         Frozen DeePMD models.
     soft_core : SoftCore
-        Repulsion inside the distance floor.
+        Repulsion that belongs to the potential.
     stages : sequence of Stage
         Protocol.
     time_step : float

@@ -317,7 +317,7 @@ def extend_dataset(
 def _production_flow(spec: CampaignSpec, potential: PotentialDocument) -> Flow:
     maker = ProductionMaker(spec.production)
     glasses = [
-        maker.make(potential, composition_id, n_al, spec.seed, glass)
+        maker.make(potential, composition_id, n_al, spec.campaign_id, spec.seed, glass)
         for composition_id, n_al in spec.cells.items()
         for glass in range(spec.production.glasses)
     ]

@@ -14,7 +14,8 @@ from laoc_flows.learning.errors import held_out_error
 from laoc_flows.learning.train import predict, train_model
 from laoc_flows.schemas.config import Learning, Training
 from laoc_flows.schemas.dataset import Dataset, DatasetMember
-from laoc_flows.schemas.potential import HeldOutError, PotentialDocument, SoftCore, TrainedModel
+from laoc_flows.schemas.potential import HeldOutError, PotentialDocument, TrainedModel
+from laoc_flows.schemas.protocol import SoftCore
 
 MODEL_MEDIA_TYPE = "application/x-tensorflow-graph"
 
@@ -32,9 +33,12 @@ class TrainMaker(LaocMaker):
     ----------
     training : Training
         Model and schedule.
+    soft_core : SoftCore
+        Repulsion that is subtracted from the labels.
     """
 
     training: Training
+    soft_core: SoftCore
     name: str = "train"
 
     @laoc_job(output_schema=TrainedModel)
@@ -55,13 +59,15 @@ class TrainMaker(LaocMaker):
             Iteration of the loop, index in the committee.
         """
         seed = derive_seed(campaign_seed, "train", iteration, index)
-        key = digest_json([dataset.digest, self.training.model_dump(), seed, "train/r1"])
+        key = digest_json(
+            [dataset.digest, self.training.model_dump(), self.soft_core.model_dump(), seed, "train/r1"]
+        )
         if (done := finished(TrainedModel, "model", key)) is not None:
             return done
         store = current_store()
         frames = frames_of(store, [member for member in dataset.members if not member.held_out])
         with scratch_directory("train") as directory:
-            files = train_model(frames, self.training, seed, directory)
+            files = train_model(frames, self.training, self.soft_core, seed, directory)
             model = put_blob(store, files.model.read_bytes(), MODEL_MEDIA_TYPE)
         return TrainedModel(
             key=key,
@@ -99,7 +105,7 @@ def assemble_potential(
     dataset : Dataset
         Data it was trained on, with the held-out trajectories.
     soft_core : SoftCore
-        Repulsion inside the distance floor.
+        Repulsion that belongs to the potential.
     campaign_id : str
         Campaign.
     iteration : int
@@ -120,12 +126,12 @@ def assemble_potential(
         dataset_digest=dataset.digest,
         n_train=dataset.n_train,
         n_test=dataset.n_test,
-        held_out=_held_out(models[0], dataset),
+        held_out=_held_out(models[0], dataset, soft_core),
         parent=parent,
     )
 
 
-def _held_out(model: TrainedModel, dataset: Dataset) -> dict[str, HeldOutError]:
+def _held_out(model: TrainedModel, dataset: Dataset, soft_core: SoftCore) -> dict[str, HeldOutError]:
     store = current_store()
     groups: dict[str, list[DatasetMember]] = {}
     for member in dataset.members:
@@ -140,7 +146,7 @@ def _held_out(model: TrainedModel, dataset: Dataset) -> dict[str, HeldOutError]:
         prediction = predict([path], [frame for group in frames.values() for frame in group], directory)[0]
     errors, start = {}, 0
     for name, group in frames.items():
-        part = prediction.part(start, start + len(group))
+        part = prediction.part(start, start + len(group)).with_core(group, soft_core)
         n_trajectories = len({member.trajectory_id for member in groups[name]})
         errors[name] = held_out_error(group, part, n_trajectories)
         start += len(group)
@@ -185,7 +191,7 @@ class CommitteeMaker(LaocMaker):
         """
         trainings = []
         for index in range(self.learning.committee):
-            training = TrainMaker(self.learning.training).make(
+            training = TrainMaker(self.learning.training, self.learning.soft_core).make(
                 dataset, campaign_id, campaign_seed, iteration, index
             )
             training.name = f"train i{iteration} m{index}"
@@ -194,7 +200,7 @@ class CommitteeMaker(LaocMaker):
         potential = assemble_potential(
             [training.output for training in trainings],
             dataset,
-            SoftCore(radii=self.learning.selection.distance_floor),
+            self.learning.soft_core,
             campaign_id,
             iteration,
             parent,

@@ -218,7 +218,13 @@ class ProductionMaker(LaocMaker):
     name: str = "production"
 
     def make(
-        self, potential: PotentialDocument, composition_id: str, n_al: int, campaign_seed: int, glass: int
+        self,
+        potential: PotentialDocument,
+        composition_id: str,
+        n_al: int,
+        campaign_id: str,
+        campaign_seed: int,
+        glass: int,
     ) -> Flow:
         """Flow of one glass.
 
@@ -230,13 +236,15 @@ class ProductionMaker(LaocMaker):
             Canonical composition id.
         n_al : int
             Al atoms of the small cell.
+        campaign_id : str
+            Campaign; the potential may come from another.
         campaign_seed : int
             Seed of the campaign.
         glass : int
             Index of the glass.
         """
         provenance = Provenance(
-            campaign_id=potential.campaign_id,
+            campaign_id=campaign_id,
             campaign_seed=campaign_seed,
             composition_id=composition_id,
             stage="production",

@@ -16,10 +16,12 @@ from ase import Atoms
 from laoc_flows.errors import TrainingError
 from laoc_flows.frames import encode_frames
 from laoc_flows.learning.backend import COMPRESSED
+from laoc_flows.learning.core import core_results, without_core
 from laoc_flows.learning.data import measure_sel, split_by_force, write_systems
 from laoc_flows.learning.inputs import render_input
 from laoc_flows.process import Finished, run_program
 from laoc_flows.schemas.config import Training
+from laoc_flows.schemas.protocol import SoftCore
 
 _PARITY_FRAMES = 4
 _FRAMES, _PREDICTIONS = "frames.extxyz.gz", "predictions.npz"
@@ -60,7 +62,9 @@ class TrainedFiles:
     versions: dict[str, str]
 
 
-def train_model(frames: Sequence[Atoms], training: Training, seed: int, directory: Path) -> TrainedFiles:
+def train_model(
+    frames: Sequence[Atoms], training: Training, core: SoftCore, seed: int, directory: Path
+) -> TrainedFiles:
     """Train, freeze and compress one model.
 
     Parameters
@@ -69,6 +73,8 @@ def train_model(frames: Sequence[Atoms], training: Training, seed: int, director
         Labeled frames.
     training : Training
         Settings.
+    core : SoftCore
+        Repulsion that is subtracted from the labels.
     seed : int
         Seed of weights and batches.
     directory : pathlib.Path
@@ -84,7 +90,7 @@ def train_model(frames: Sequence[Atoms], training: Training, seed: int, director
     if not kept:
         msg = f"no label is within max_force = {training.max_force:g} eV/A ({left_out} are above)"
         raise TrainingError(msg, remedy="raise learning.training.max_force, or melt at a lower temperature")
-    systems = write_systems(kept, directory / "data")
+    systems = write_systems(without_core(kept, core), directory / "data")
     sel = measure_sel(kept, training.rcut)
     content = render_input(training, sel, [path.relative_to(directory) for path in systems], seed)
     (directory / "input.json").write_text(json.dumps(content, indent=1))
@@ -152,8 +158,17 @@ class Prediction:
     virials: np.ndarray
 
     def part(self, start: int, stop: int) -> Prediction:
-        """Predictions of the frames ``start`` to ``stop``."""
+        """Predictions of the frames `start` to `stop`."""
         return Prediction(self.energies[start:stop], self.forces[start:stop], self.virials[start:stop])
+
+    def with_core(self, frames: Sequence[Atoms], core: SoftCore) -> Prediction:
+        """Predictions of network and core together."""
+        added = [core_results(frame, core) for frame in frames]
+        return Prediction(
+            self.energies + np.array([energy for energy, _, _ in added]),
+            [a + b for a, (_, b, _) in zip(self.forces, added, strict=True)],
+            self.virials + np.array([virial for _, _, virial in added]).reshape(-1, 3, 3),
+        )
 
 
 def predict(models: Sequence[Path], frames: Sequence[Atoms], directory: Path) -> list[Prediction]:

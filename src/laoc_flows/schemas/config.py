@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from laoc_flows.schemas.base import Model, NonNegative, Positive, Temperature
-from laoc_flows.schemas.protocol import DISTANCE_FLOOR, MeltQuench, PairDistances, Stage
+from laoc_flows.schemas.protocol import DISTANCE_FLOOR, MeltQuench, PairDistances, SoftCore, Stage
 
 Width = Annotated[int, Field(ge=1, le=10_000)]
 
@@ -176,6 +176,7 @@ class Learning(Model):
     committee: int = Field(4, ge=2, le=16, description="models that differ in their seed")
     quorum: float = Field(0.5, gt=0, le=1, description="share of an iteration's labels that must succeed [1]")
     training: Training = Field(default_factory=Training, description="model and schedule")
+    soft_core: SoftCore = Field(default_factory=SoftCore, description="repulsion at short distances")
     exploration: Exploration = Field(default_factory=Exploration, description="what is explored")
     selection: Selection = Field(default_factory=Selection, description="what is labeled")
     targets: Targets = Field(default_factory=Targets, description="when it is enough")

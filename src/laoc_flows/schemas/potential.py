@@ -6,7 +6,7 @@ from pydantic import Field
 
 from laoc_flows.blobs import BlobRef
 from laoc_flows.schemas.base import Document, Model
-from laoc_flows.schemas.protocol import PairDistances
+from laoc_flows.schemas.protocol import SoftCore
 
 
 class TrainedModel(Document):
@@ -25,17 +25,6 @@ class TrainedModel(Document):
     parity_force: float = Field(description="largest force difference, compressed against frozen [eV/A]")
     parity_energy: float = Field(description="largest energy difference, compressed against frozen [eV/atom]")
     versions: dict[str, str] = Field(description="versions of the programs that trained it")
-
-
-class SoftCore(Model):
-    """Repulsion added to the model inside the distance floor, where no data exist.
-
-    ``E = A (1 + cos(pi r / r_c))`` for r < r_c (LAMMPS ``pair_style soft``). It is exactly zero in every
-    labeled frame, since frames inside the floor are never labeled, so it needs no subtraction.
-    """
-
-    prefactor: float = Field(40.0, gt=0, description="A [eV]")
-    radii: PairDistances = Field(description="r_c by pair [A], the distance floor")
 
 
 class HeldOutError(Model):
@@ -58,7 +47,7 @@ class PotentialDocument(Document):
     iteration: int = Field(description="iteration of the learning loop")
     level_of_theory: str = Field(description="identity of the reference it was trained on")
     models: tuple[TrainedModel, ...] = Field(description="the committee; the first model runs production")
-    soft_core: SoftCore = Field(description="repulsion inside the distance floor")
+    soft_core: SoftCore = Field(description="repulsion that belongs to the potential")
     dataset_digest: str = Field(description="content address of the data set")
     n_train: int = Field(description="labels trained on")
     n_test: int = Field(description="labels held out")

@@ -107,3 +107,32 @@ DISTANCE_FLOOR = PairDistances(
         "Cl-Cl": 2.5,
     }
 )
+
+
+class SoftCore(Model):
+    """Repulsion that is subtracted from the labels before training and added wherever the potential is used.
+
+    ``E = A (1 + cos(pi r / r_c))`` for r < r_c (LAMMPS ``pair_style soft``). Network and core together are the
+    potential; the core alone remains where there are no data.
+    """
+
+    prefactor: float = Field(20.0, ge=0, le=1000, description="A [eV]; 0 for none")
+    radii: PairDistances = Field(
+        PairDistances(
+            distances={
+                # Just inside the closest approaches of a 1500 K melt: a core that reaches the bonds themselves
+                # (Al-O 1.6, Al-Cl 2.0, Cl-Cl 3.0) doubled the held-out force error of a small data set.
+                "Li-Li": 2.0,
+                "Li-Al": 2.2,
+                "Li-O": 1.5,
+                "Li-Cl": 1.9,
+                "Al-Al": 2.7,
+                "Al-O": 1.45,
+                "Al-Cl": 1.8,
+                "O-O": 2.3,
+                "O-Cl": 2.4,
+                "Cl-Cl": 2.7,
+            }
+        ),
+        description="r_c by pair [A]",
+    )

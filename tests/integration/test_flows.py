@@ -1,0 +1,106 @@
+"""Makers: they travel unchanged, never change themselves, and run wherever jobflow runs."""
+
+import json
+
+import pytest
+from jobflow import JobStore, run_locally
+from laoc_flows.analysis import Trajectory
+from laoc_flows.blobs import fetch_file, get_blob
+from laoc_flows.campaign.file import CampaignFile
+from laoc_flows.engines.ase import AseLabelMaker, AseMDMaker, XtbEngine
+from laoc_flows.flows.campaign import CampaignMaker
+from laoc_flows.flows.committee import CommitteeMaker, TrainMaker
+from laoc_flows.flows.explore import ExploreMaker
+from laoc_flows.flows.production import GlassMaker, ProductionMaker
+from laoc_flows.flows.seeds import PackMaker, SeedMaker
+from laoc_flows.frames import decode_frames
+from laoc_flows.schemas.base import Provenance
+from laoc_flows.schemas.label import LabelBatch, MDResult
+from laoc_flows.schemas.protocol import DISTANCE_FLOOR
+from maggma.stores import MemoryStore
+from monty.json import MontyDecoder, MontyEncoder
+
+from tests.integration.test_campaign_run import TINY
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return CampaignFile.load(TINY).spec()
+
+
+@pytest.fixture(scope="module")
+def makers(spec):
+    stages = spec.melt_quench.protocol.stages()
+    return [
+        PackMaker("x1.000-y0.000", 2),
+        AseLabelMaker(XtbEngine(accuracy=7)),
+        AseMDMaker(XtbEngine(accuracy=7), stages),
+        SeedMaker(spec.engine, spec.melt_quench, DISTANCE_FLOOR),
+        TrainMaker(spec.learning.training, spec.learning.soft_core),
+        CommitteeMaker(spec.learning),
+        ExploreMaker(spec.learning),
+        GlassMaker(spec.production),
+        ProductionMaker(spec.production),
+        CampaignMaker(spec),
+    ]
+
+
+def test_makers_come_back_equal_from_json(makers):
+    for maker in makers:
+        again = json.loads(json.dumps(maker, cls=MontyEncoder), cls=MontyDecoder)
+        assert type(again) is type(maker)
+        assert _comparable(again) == _comparable(maker)
+
+
+def _comparable(maker):
+    return {k: list(v) if isinstance(v, (list, tuple)) else v for k, v in vars(maker).items()}
+
+
+def test_makers_do_not_change_themselves(spec):
+    maker = CampaignMaker(spec)
+    before = json.dumps(maker, cls=MontyEncoder, sort_keys=True)
+    flows = [maker.make(), maker.make()]
+    assert json.dumps(maker, cls=MontyEncoder, sort_keys=True) == before
+    names = [[job.name for job, _ in flow.iterflow()] for flow in flows]
+    assert sorted(names[0]) == sorted(names[1])
+    for job, _ in flows[0].iterflow():
+        assert job.metadata["laoc"]["campaign"] == spec.campaign_id
+        assert job.metadata["laoc"]["stage"] in {"seed", "train"}
+
+
+def test_a_seed_runs_under_run_locally_and_its_work_is_never_repeated(spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAOC_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
+    provenance = Provenance(campaign_id="c", campaign_seed=1, composition_id="x1.000-y0.500", stage="seed")
+    maker = SeedMaker(spec.engine, spec.melt_quench, DISTANCE_FLOOR)
+    run_locally(maker.make("x1.000-y0.500", 2, provenance), store=store, ensure_success=True, log=False)
+    outputs = {row["name"].split()[0]: row["output"] for row in store.docs_store.query()}
+    run = MDResult.model_validate(_plain(outputs["melt-quench"]))
+    assert run.status == "completed"
+    assert run.n_steps == sum(stage.steps(2.0) for stage in spec.melt_quench.protocol.stages())
+    assert len(run.labels.records) == run.n_steps // 2
+    strained = LabelBatch.model_validate(_plain(outputs["label"]))
+    assert len(strained.records) == 1
+    assert strained.provenance.trajectory_id == run.provenance.trajectory_id
+    frames = decode_frames(get_blob(store, run.labels.shard))
+    trajectory = Trajectory.read(fetch_file(run.trajectory, tmp_path / "t.h5"))
+    assert trajectory.n_frames == len(frames)
+    assert trajectory.time_step == pytest.approx(0.004)
+    converged = [record for record in run.labels.records if record.index is not None]
+    assert [frames[r.index].get_potential_energy() for r in converged] == pytest.approx(
+        [r.energy for r in converged]
+    )
+
+    # Again, with the engine taken away: everything is found by its content.
+    monkeypatch.setattr(XtbEngine, "calculator", lambda _: pytest.fail("the engine was asked again"))
+    run_locally(maker.make("x1.000-y0.500", 2, provenance), store=store, ensure_success=True, log=False)
+    again = [row["output"] for row in store.docs_store.query() if row["name"].startswith("melt-quench")]
+    assert len(again) == 2
+    assert again[0] == again[1]
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if not k.startswith("@")}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

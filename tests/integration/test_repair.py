@@ -1,0 +1,156 @@
+"""FireWorks after a kill between any two of its writes: nothing lost, nothing twice."""
+
+import operator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from jobflow import Flow, job
+from jobflow.managers.fireworks import flow_to_workflow
+
+from laoc_flows.campaign.launch import prepare
+from laoc_flows.campaign.repair import campaign_query, repair, rerun_of_worker
+from laoc_flows.jobs import stamp
+from laoc_flows.store.workspace import Workspace, environment
+
+CAMPAIGN = "c-1"
+add = job(operator.add)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    place = Workspace.create(tmp_path_factory.mktemp("repair") / "ws")
+    try:
+        with environment(place.environment()):
+            yield place
+    finally:
+        place.mongo.stop()
+
+
+@pytest.fixture
+def launchpad(workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    launchpad = workspace.launchpad()
+    for name in ("fireworks", "launches", "workflows"):
+        getattr(launchpad, name).delete_many({})
+    prepare(launchpad, CAMPAIGN)
+    first = add(1, 2)
+    second = add(first.output, 10)
+    first.name, second.name = "1 first", "2 second"
+    flow = Flow([first, second])
+    stamp(flow, campaign=CAMPAIGN, stage="seed", step="add")
+    launchpad.add_wf(flow_to_workflow(flow, metadata={"laoc_campaign": CAMPAIGN}))
+    return launchpad
+
+
+def launch(launchpad, name="w"):
+    from fireworks import FWorker
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    return launch_rocket(launchpad, FWorker(name=name, query=campaign_query(CAMPAIGN)), strm_lvl="ERROR")
+
+
+def checkout(launchpad, name="w"):
+    from fireworks import FWorker
+
+    return launchpad.checkout_fw(FWorker(name=name, query=campaign_query(CAMPAIGN)), str(Path.cwd()))
+
+
+def states(launchpad):
+    rows = list(launchpad.fireworks.find({}, {"fw_id": 1, "state": 1}, sort=[("name", 1)]))
+    recorded = launchpad.workflows.find_one({})["fw_states"]
+    assert {str(row["fw_id"]): row["state"] for row in rows} == recorded, "the documents disagree"
+    return [row["state"] for row in rows]
+
+
+def work_off(launchpad):
+    done = 0
+    while launch(launchpad):
+        done += 1
+    assert states(launchpad) == ["COMPLETED"] * 2
+    assert launchpad.launches.count_documents({"state": "COMPLETED"}) == 2
+    return done
+
+
+def test_a_healthy_queue_is_left_alone(launchpad):
+    assert launch(launchpad)
+    before = list(launchpad.fireworks.find({}))
+    assert str(repair(launchpad, CAMPAIGN)) == ""
+    assert list(launchpad.fireworks.find({})) == before
+    assert work_off(launchpad) == 1
+
+
+def test_killed_while_a_job_ran(launchpad):
+    checkout(launchpad)
+    assert states(launchpad) == ["RUNNING", "WAITING"]
+    assert repair(launchpad, CAMPAIGN).lost == 1
+    assert states(launchpad) == ["READY", "WAITING"]
+    assert work_off(launchpad) == 2
+
+
+def test_killed_after_the_job_was_reserved(launchpad):
+    launchpad.fireworks.update_one({"state": "READY"}, {"$set": {"state": "RESERVED"}})
+    assert repair(launchpad, CAMPAIGN).lost == 1
+    assert work_off(launchpad) == 2
+
+
+def test_killed_after_the_launch_was_written_and_before_the_workflow_knew(launchpad, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(type(launchpad), "_refresh_wf", lambda *_: None)
+        launch(launchpad)
+    # The launch is COMPLETED; neither the Firework nor the workflow is.
+    assert launchpad.launches.count_documents({"state": "COMPLETED"}) == 1
+    repairs = repair(launchpad, CAMPAIGN)
+    assert (repairs.completed, repairs.lost) == (1, 0)
+    assert states(launchpad) == ["COMPLETED", "READY"]
+    assert work_off(launchpad) == 1
+
+
+def test_killed_after_the_fireworks_were_written_and_before_the_workflow_was(launchpad):
+    before = launchpad.workflows.find_one({})
+    launch(launchpad)
+    # The Fireworks are up to date and the child is READY, but the workflow still is as it was before.
+    orphan = launchpad.fireworks.find_one({"state": "READY"}, {"_id": 0})
+    launchpad.fireworks.insert_one({**orphan, "fw_id": 999_999})
+    running = {
+        **before["fw_states"],
+        str(launchpad.fireworks.find_one({"name": "1 first"})["fw_id"]): "RUNNING",
+    }
+    launchpad.workflows.replace_one({}, {**before, "fw_states": running, "locked": True})
+    repairs = repair(launchpad, CAMPAIGN)
+    assert (repairs.unlocked, repairs.orphans, repairs.completed) == (1, 1, 1)
+    assert states(launchpad) == ["COMPLETED", "READY"]
+    assert work_off(launchpad) == 1
+
+
+def test_killed_while_submitting_leaves_orphans_that_are_removed(launchpad):
+    launchpad.workflows.delete_many({})
+    assert repair(launchpad, CAMPAIGN).orphans == 2
+    assert launchpad.fireworks.count_documents({}) == 0
+
+
+def test_failed_jobs_run_again_when_asked_to(launchpad):
+    firework = launchpad.fireworks.find_one({"state": "READY"})
+    task = firework["spec"]["_tasks"][0]
+    broken = {**task, "job": {**task["job"], "function_args": ["1", 2]}}
+    launchpad.fireworks.update_one({"fw_id": firework["fw_id"]}, {"$set": {"spec._tasks": [broken]}})
+    launch(launchpad)
+    assert states(launchpad) == ["FIZZLED", "WAITING"]
+    assert repair(launchpad, CAMPAIGN, rerun_failed=False).failed == 0
+    launchpad.fireworks.update_one({"fw_id": firework["fw_id"]}, {"$set": {"spec._tasks": [task]}})
+    assert repair(launchpad, CAMPAIGN).failed == 1
+    assert work_off(launchpad) == 2
+
+
+def test_what_a_dead_worker_ran_runs_again_and_nothing_else(launchpad):
+    checkout(launchpad, "laoc-1")
+    assert rerun_of_worker(launchpad, CAMPAIGN, "laoc-0") == 0
+    assert states(launchpad) == ["RUNNING", "WAITING"]
+    assert rerun_of_worker(launchpad, CAMPAIGN, "laoc-1") == 1
+    assert work_off(launchpad) == 2
+
+
+def test_counters_of_a_new_database_are_made_once(launchpad):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: prepare(launchpad, CAMPAIGN), range(4)))
+    assert launchpad.fw_id_assigner.count_documents({}) == 1
