@@ -4,6 +4,9 @@ import json
 
 import pytest
 from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+from monty.json import MontyDecoder, MontyEncoder
+
 from laoc_flows.analysis import Trajectory
 from laoc_flows.blobs import fetch_file, get_blob
 from laoc_flows.campaign.file import CampaignFile
@@ -17,9 +20,6 @@ from laoc_flows.frames import decode_frames
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.label import LabelBatch, MDResult
 from laoc_flows.schemas.protocol import DISTANCE_FLOOR
-from maggma.stores import MemoryStore
-from monty.json import MontyDecoder, MontyEncoder
-
 from tests.integration.test_campaign_run import TINY
 
 
