@@ -102,4 +102,4 @@ def _default(field: Any) -> str:
         return "see below"
     if isinstance(value, tuple):
         return f"`{list(value)}`"
-    return "none" if value is None else f"`{value}`"
+    return "none" if value in {None, ""} else f"`{value}`"

@@ -102,7 +102,8 @@ def test_every_document_is_small_and_versioned(undisturbed):
     database = store.docs_store._collection.database
     for name in COLLECTIONS:
         rows = list(database[name].find())
-        assert rows, name
+        # The cells of this campaign do not melt in their half picosecond: no glass, no transport.
+        assert rows or name == "transport"
         for row in rows:
             assert row["schema_version"] >= 1
             assert len(json.dumps(row, default=str)) < 1_000_000

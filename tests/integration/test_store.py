@@ -32,7 +32,7 @@ from laoc_flows.schemas.glass import (
     ChainSummary,
     GlassStatus,
     LinkBalance,
-    Number,
+    Measured,
     ProductionResult,
     SpeciesTransport,
     StructureDocument,
@@ -112,7 +112,7 @@ def provenance(composition_id, stage="production", replica=0, campaign="one", **
 
 
 def number(value, error=0.01, unit="1"):
-    return Number(value=value, standard_error=error, unit=unit, n_independent=5)
+    return Measured(value=value, standard_error=error, unit=unit, n_independent=5)
 
 
 def planned_cell(composition_id):

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
-from laoc_flows.analysis.frame import Result
 from laoc_flows.errors import InputError
+from laoc_flows.schemas.base import Measured
 
-
-class Measured(Result):
-    """A number with its standard error."""
-
-    value: float = Field(description="The estimate, in the stated unit.")
-    standard_error: float | None = Field(
-        description="Standard error of the estimate, in the same unit; None when it cannot be estimated.",
-        ge=0,
-    )
-    unit: str = Field(description="Unit of both numbers; '1' for a pure number.")
-    n_independent: int = Field(description="Number of independent samples behind the standard error.", ge=1)
+__all__ = ["Measured", "block_average"]
 
 
 def block_average(series: npt.ArrayLike, unit: str, n_blocks: int = 5) -> Measured:

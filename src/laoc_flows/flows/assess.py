@@ -15,7 +15,6 @@ from laoc_flows.analysis import (
     CHAIN_CUTOFF,
     TETRAHEDRA,
     Frame,
-    Measured,
     MeltVerdict,
     Trajectory,
     block_average,
@@ -121,20 +120,15 @@ def structure_fields(frames: Sequence[Frame]) -> dict[str, Any]:
     shares = {label: [t.fractions.get(label, 0.0) for t in types] for label in labels}
     correlations, curves = pair_correlations(frames)
     return {
-        "links_found": number(block_average([table.links_per_al or 0.0 for table in tables], "1")),
+        "links_found": block_average([table.links_per_al or 0.0 for table in tables], "1"),
         "balance": LinkBalance(
             links=left, coordination_minus_bound=right, n_free_anions=tables[-1].n_free_anions
         ),
-        "tetrahedra": {label: number(block_average(series, "1")) for label, series in shares.items()},
+        "tetrahedra": {label: block_average(series, "1") for label, series in shares.items()},
         "chains": (chain_summary(frames, "distance"), chain_summary(frames, "bridge")),
         "pair_correlations": correlations,
         "curves": curves,
     }
-
-
-def number(measured: Measured) -> dict[str, Any]:
-    """A measured value as the documents store it."""
-    return measured.model_dump()
 
 
 def chain_summary(frames: Sequence[Frame], rule: str) -> ChainSummary:
@@ -148,7 +142,7 @@ def chain_summary(frames: Sequence[Frame], rule: str) -> ChainSummary:
     return ChainSummary(
         rule=rule,
         cutoff=results[0].cutoff,
-        isolated_share=number(block_average([r.isolated_fraction or 0.0 for r in results], "1")),
+        isolated_share=block_average([r.isolated_fraction or 0.0 for r in results], "1"),
         number_weighted={str(size): n / n_chains for size, n in sorted(counts.items())},
         al_weighted={str(size): size * n / n_al for size, n in sorted(counts.items())},
         max_dimension=max(result.dimension for result in results),

@@ -14,7 +14,7 @@ from laoc_flows.analysis import Trajectory, block_average, melt_check
 from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
 from laoc_flows.composition import Cell, Composition
 from laoc_flows.engines.lammps import LammpsRun, StageRun, run_lammps
-from laoc_flows.flows.assess import number, structure_fields, thinned, transport_fields, verdict
+from laoc_flows.flows.assess import structure_fields, thinned, transport_fields, verdict
 from laoc_flows.flows.explore import write_models
 from laoc_flows.flows.seeds import PackMaker
 from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
@@ -174,8 +174,8 @@ class _Made:
         # The first half of the constant-pressure run equilibrates.
         density = self.stages["npt"].column("density")
         return {
-            "density": number(block_average(density[len(density) // 2 :], "g/cm^3")),
-            "pressure": number(block_average(self.stages["nvt"].column("pressure"), "GPa")),
+            "density": block_average(density[len(density) // 2 :], "g/cm^3"),
+            "pressure": block_average(self.stages["nvt"].column("pressure"), "GPa"),
         }
 
     def _transport(
@@ -192,7 +192,7 @@ class _Made:
             x=structure.x,
             y=structure.y,
             temperature=self.settings.temperature,
-            mean_temperature=number(block_average(self.stages["nvt"].column("temperature"), "K")),
+            mean_temperature=block_average(self.stages["nvt"].column("temperature"), "K"),
             duration=float(np.ptp(trajectory.times)),
             drift="framework",
             species=species,

@@ -20,6 +20,19 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Measured(Model):
+    """A number with its uncertainty and its unit."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    value: float = Field(description="the estimate, in the stated unit")
+    standard_error: float | None = Field(
+        description="standard error of the estimate, in the same unit; None where one sample gives none", ge=0
+    )
+    unit: str = Field(description="unit of both numbers; '1' for a pure number")
+    n_independent: int = Field(description="independent samples (blocks) behind the standard error", ge=1)
+
+
 class Document(Model):
     """A document of the store: small (under 1 MB), versioned, and traceable to its campaign.
 

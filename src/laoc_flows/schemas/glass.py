@@ -7,16 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from laoc_flows.blobs import BlobRef, FileRef
-from laoc_flows.schemas.base import Document, Model, Provenance
-
-
-class Number(Model):
-    """A number with its uncertainty and unit."""
-
-    value: float = Field(description="mean")
-    standard_error: float | None = Field(description="standard error; None where one sample gives none")
-    unit: str = Field(description="unit of value and standard error")
-    n_independent: int = Field(ge=1, description="independent samples (blocks) behind the standard error")
+from laoc_flows.schemas.base import Document, Measured, Model, Provenance
 
 
 class GlassStatus(StrEnum):
@@ -48,7 +39,7 @@ class ChainSummary(Model):
 
     rule: str = Field(description="'distance' (Al-Al < cutoff) or 'bridge' (a shared anion)")
     cutoff: float | None = Field(description="Al-Al cutoff of the distance rule [A]")
-    isolated_share: Number = Field(description="share of Al in components of one")
+    isolated_share: Measured = Field(description="share of Al in components of one")
     number_weighted: dict[str, float] = Field(description="n_N / sum n_N by chain length N, all frames")
     al_weighted: dict[str, float] = Field(description="N n_N / N_Al by chain length N, all frames")
     max_dimension: int = Field(ge=0, le=3, description="largest periodic dimension of a component")
@@ -79,11 +70,11 @@ class StructureDocument(Document):
     links_expected: float = Field(description="lambda = 1 - x + y, links per Al of the ideal network")
     structure: BlobRef = Field(description="last frame, extended XYZ")
     melt_displacement: dict[str, float] = Field(description="mean squared displacement in the melt [A^2]")
-    density: Number | None = Field(None, description="mass density of the constant-pressure run")
-    pressure: Number | None = Field(None, description="total pressure of the constant-volume run")
-    links_found: Number | None = Field(None, description="links per Al found")
+    density: Measured | None = Field(None, description="mass density of the constant-pressure run")
+    pressure: Measured | None = Field(None, description="total pressure of the constant-volume run")
+    links_found: Measured | None = Field(None, description="links per Al found")
     balance: LinkBalance | None = Field(None, description="link sum rule of the last frame")
-    tetrahedra: dict[str, Number] = Field(
+    tetrahedra: dict[str, Measured] = Field(
         default_factory=dict, description="share of Al by type, over all Al"
     )
     chains: tuple[ChainSummary, ...] = Field((), description="Al chains by both rules")
@@ -115,7 +106,7 @@ class TransportDocument(Document):
     x: float = Field(description="Li per Al")
     y: float = Field(description="O per Al")
     temperature: float = Field(description="thermostat target [K]")
-    mean_temperature: Number = Field(description="kinetic temperature of the run")
+    mean_temperature: Measured = Field(description="kinetic temperature of the run")
     duration: float = Field(description="length of the constant-volume run [ps]")
     drift: str = Field(description="drift removal: framework, com or none")
     species: dict[str, SpeciesTransport] = Field(description="by species")

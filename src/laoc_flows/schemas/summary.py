@@ -7,8 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from laoc_flows.blobs import digest_json
-from laoc_flows.schemas.base import Document
-from laoc_flows.schemas.glass import Number
+from laoc_flows.schemas.base import Document, Measured
 
 
 class CompositionStatus(StrEnum):
@@ -40,19 +39,19 @@ class CompositionSummary(Document):
     n_glasses: int = Field(0, ge=0, description="production cells that are glasses")
     n_refused: int = Field(0, ge=0, description="production cells that are refused")
     refusals: tuple[str, ...] = Field((), description="status and reason of refused cells")
-    density: Number | None = Field(None, description="mass density [g/cm^3]")
+    density: Measured | None = Field(None, description="mass density [g/cm^3]")
     links_expected: float = Field(description="lambda = 1 - x + y, links per Al of the ideal network")
-    links_found: Number | None = Field(None, description="links per Al found")
-    isolated_share: Number | None = Field(
+    links_found: Measured | None = Field(None, description="links per Al found")
+    isolated_share: Measured | None = Field(
         None, description="Al_iso: share of Al in chains of one, distance rule"
     )
-    tetrahedra: dict[str, Number] = Field(
+    tetrahedra: dict[str, Measured] = Field(
         default_factory=dict, description="share of Al by type, over all Al"
     )
     potential_key: str | None = Field(
         None, description="newest potential; the final one once the loop has ended"
     )
-    force_rmse: Number | None = Field(
+    force_rmse: Measured | None = Field(
         None, description="force RMSE on held-out trajectories [eV/A]; n_independent counts the trajectories"
     )
     zero_force_rmse: float | None = Field(
@@ -77,7 +76,7 @@ class CompositionSummary(Document):
         description="MSD status of Li, of several glasses the weakest: insufficient, subdiffusive, diffusive",
     )
     cl_status: str | None = Field(None, description="MSD status of Cl")
-    li_last_msd: Number | None = Field(None, description="MSD of Li at the longest lag [A^2]")
+    li_last_msd: Measured | None = Field(None, description="MSD of Li at the longest lag [A^2]")
     li_last_lag: float | None = Field(None, description="longest lag, the shortest among the glasses [ps]")
     sources: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="keys of the documents behind this one, by collection"

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 from laoc_flows.blobs import BlobRef
 from laoc_flows.errors import QueryError
-from laoc_flows.schemas.glass import Number, StructureDocument, TransportDocument
+from laoc_flows.schemas.base import Measured
+from laoc_flows.schemas.glass import StructureDocument, TransportDocument
 from laoc_flows.schemas.iteration import IterationDocument
 from laoc_flows.schemas.label import LabelRecord
 from laoc_flows.schemas.potential import PotentialDocument
@@ -80,7 +81,7 @@ TOLERANT: Final = frozenset({"x", "y", "o_to_cl", "li_to_al"})
 """Fields that hold a rational as a float: they are equal within 1e-9."""
 
 _KINDS: Final[tuple[tuple[tuple[type, ...], Kind], ...]] = (
-    ((Number,), "measured"),
+    ((Measured,), "measured"),
     ((bool,), "flag"),
     ((int, float), "number"),
     ((datetime,), "time"),

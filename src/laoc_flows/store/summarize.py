@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from laoc_flows.composition import Composition
-from laoc_flows.schemas.glass import GlassStatus, Number
+from laoc_flows.schemas.base import Measured
+from laoc_flows.schemas.glass import GlassStatus
 from laoc_flows.schemas.summary import CompositionStatus, CompositionSummary
 
 _WEAKEST_FIRST: Final = ("insufficient", "subdiffusive", "diffusive")
@@ -102,7 +103,7 @@ def summarize(sources: Sources) -> CompositionSummary:
     )
 
 
-def between(numbers: Iterable[Any]) -> Number | None:
+def between(numbers: Iterable[Any]) -> Measured | None:
     """Mean over glasses with the standard error between them; the number itself of a single glass.
 
     Parameters
@@ -110,14 +111,14 @@ def between(numbers: Iterable[Any]) -> Number | None:
     numbers : iterable of dict or None
         Stored numbers, one for each glass; glasses without one, or with one that is not finite, are left out.
     """
-    found = [Number.model_validate(each) for each in numbers if each is not None]
+    found = [Measured.model_validate(each) for each in numbers if each is not None]
     found = [each for each in found if math.isfinite(each.value)]
     if len(found) <= 1:
         return found[0] if found else None
     n = len(found)
     mean = math.fsum(each.value for each in found) / n
     variance = math.fsum((each.value - mean) ** 2 for each in found) / (n - 1)
-    return Number(value=mean, standard_error=math.sqrt(variance / n), unit=found[0].unit, n_independent=n)
+    return Measured(value=mean, standard_error=math.sqrt(variance / n), unit=found[0].unit, n_independent=n)
 
 
 def weakest(statuses: Iterable[str]) -> str | None:
@@ -164,7 +165,7 @@ def _potential(sources: Sources) -> dict[str, Any]:
     if error is None:
         return found
     zero = error["zero_force_rmse"]
-    rmse = Number(
+    rmse = Measured(
         value=error["force_rmse"],
         standard_error=error["force_rmse_error"],
         unit="eV/A",
