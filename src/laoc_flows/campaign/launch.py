@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -228,16 +231,31 @@ def _watch(
     show: Callable[[Progress, float], None],
 ) -> Progress:
     begin = built = time.monotonic()
-    while True:
-        time.sleep(_POLL)
-        workers.tend(launchpad)
-        progress = read_progress(launchpad, store, workers.campaign_id, expected, workers.count)
-        show(progress, time.monotonic() - begin)
-        if progress.finished or progress.stuck:
-            return progress
-        if time.monotonic() - built > _BUILD_EVERY:
-            build_all(store)
-            built = time.monotonic()
+    with _noting_interrupts() as interrupted:
+        while not interrupted.wait(_POLL):
+            workers.tend(launchpad)
+            progress = read_progress(launchpad, store, workers.campaign_id, expected, workers.count)
+            show(progress, time.monotonic() - begin)
+            if progress.finished or progress.stuck:
+                return progress
+            if time.monotonic() - built > _BUILD_EVERY:
+                build_all(store)
+                built = time.monotonic()
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[threading.Event]:
+    """Note Ctrl-C instead of raising wherever it comes: an exception within a finalizer would be swallowed."""
+    event = threading.Event()
+    previous = signal.getsignal(signal.SIGINT)
+    # A process that was started in the background of a shell ignores Ctrl-C, and goes on to do so.
+    if previous is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def status(file: CampaignFile, workspace: Workspace) -> Progress:
