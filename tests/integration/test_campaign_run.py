@@ -212,8 +212,12 @@ def interrupt_when(workspace, step, number=signal.SIGKILL, status=-signal.SIGKIL
     """Run, wait until a job of a step runs, signal the whole process group; what was completed before?"""
     process = subprocess.Popen(
         [*LAOC, "run", str(TINY), "--workspace", str(workspace)],
-        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A test run in the background of a shell is born deaf to Ctrl-C, and so would be its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 400
     launchpad = None
     while time.monotonic() < deadline:
