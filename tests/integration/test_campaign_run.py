@@ -216,7 +216,7 @@ def interrupt_when(workspace, step, number=signal.SIGKILL, status=-signal.SIGKIL
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         # A test run in the background of a shell is born deaf to Ctrl-C, and so would be its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     deadline = time.monotonic() + 400
     launchpad = None
