@@ -109,10 +109,9 @@ def between(numbers: Iterable[Any]) -> Measured | None:
     Parameters
     ----------
     numbers : iterable of dict or None
-        Stored numbers, one for each glass; glasses without one, or with one that is not finite, are left out.
+        Stored numbers, one for each glass; glasses without one are left out.
     """
     found = [Measured.model_validate(each) for each in numbers if each is not None]
-    found = [each for each in found if math.isfinite(each.value)]
     if len(found) <= 1:
         return found[0] if found else None
     n = len(found)
