@@ -407,7 +407,7 @@ def test_every_commented_default_is_a_setting_with_that_default(tmp_path):
     defaults = workspace.settings
     (workspace.path / "settings.yaml").write_text("\n".join(keys), encoding="utf-8")
     changed = Workspace(workspace.path).settings
-    assert len(keys) == 9
+    assert len(keys) == 8
     assert (changed.database, changed.scratch, changed.trajectory_root, changed.threads_per_job) == (
         defaults.database,
         defaults.scratch,
