@@ -79,7 +79,7 @@ class Workers:
                 cwd=self.directory,
                 # The workers hold the lock as well: the workspace is free when the last of them has ended.
                 pass_fds=[self.lock],
-                preexec_fn=die_with_parent,  # noqa: PLW1509 -- no thread runs here
+                preexec_fn=die_with_parent,  # noqa: PLW1509 -- it makes one system call
             )
 
     def tend(self, launchpad: LaunchPad) -> None:
