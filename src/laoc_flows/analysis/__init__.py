@@ -12,6 +12,7 @@ from laoc_flows.analysis.chains import (
 from laoc_flows.analysis.frame import Frame, Result, StructureLike, as_frame
 from laoc_flows.analysis.msd import JUMP_LENGTH, DiffusiveWindow, MSDResult, diffusive_window, msd
 from laoc_flows.analysis.neighbors import PairList, pairs
+from laoc_flows.analysis.paths import Drift, Paths, moving_average
 from laoc_flows.analysis.rdf import RdfResult, Shell, coordination_number, first_shell, rdf
 from laoc_flows.analysis.sanity import (
     DISTANCE_FLOORS,
@@ -28,7 +29,7 @@ from laoc_flows.analysis.sanity import (
 )
 from laoc_flows.analysis.statistics import Measured, block_average
 from laoc_flows.analysis.tetrahedra import TETRAHEDRA, Tetrahedra, tetrahedra
-from laoc_flows.analysis.trajectory import Drift, Trajectory
+from laoc_flows.analysis.trajectory import FrameSeries, Trajectory
 
 __all__ = [
     "BOND_CUTOFFS",
@@ -46,11 +47,13 @@ __all__ = [
     "DiffusiveWindow",
     "Drift",
     "Frame",
+    "FrameSeries",
     "Link",
     "MSDResult",
     "Measured",
     "MeltVerdict",
     "PairList",
+    "Paths",
     "RdfResult",
     "Result",
     "RuleDisagreement",
@@ -69,6 +72,7 @@ __all__ = [
     "first_shell",
     "melt_check",
     "min_distance_ratio",
+    "moving_average",
     "msd",
     "pairs",
     "rdf",

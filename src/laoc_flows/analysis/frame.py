@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, WithJsonSchema
 
 from laoc_flows.errors import InputError
 
@@ -25,10 +25,31 @@ MIN_VOLUME = 1e-3
 """Below this volume [A^3] a cell counts as degenerate."""
 
 
+def _column(values: Any) -> npt.NDArray[Any]:
+    array = np.array(values)
+    if array.dtype.kind not in "fiub" and array.size:
+        message = f"a column holds numbers, not {array.dtype}"
+        raise ValueError(message)
+    if not np.isfinite(array).all():
+        message = "a column holds a number that is not finite"
+        raise ValueError(message)
+    array.flags.writeable = False
+    return array
+
+
+Column: TypeAlias = Annotated[
+    npt.NDArray[Any],
+    PlainValidator(_column),
+    PlainSerializer(lambda array: array.tolist()),
+    WithJsonSchema({"type": "array"}),
+]
+"""Numbers of a result, any shape: a read-only array in Python, a (nested) list in JSON."""
+
+
 class Result(BaseModel):
     """Base of every typed result: closed, immutable, and free of NaN and infinities."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from laoc_flows.analysis.frame import FloatArray, Result, species_indices
-from laoc_flows.analysis.trajectory import Drift, Trajectory
+from laoc_flows.analysis.paths import Drift
+from laoc_flows.analysis.trajectory import Trajectory
 from laoc_flows.errors import InputError, TrajectoryError
 
 JUMP_LENGTH = 3.0

@@ -6,12 +6,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from laoc_flows.analysis.frame import FloatArray, IntArray, StructureLike, as_frame
+from laoc_flows.analysis.kernels import half_pairs
 from laoc_flows.errors import InputError
-
-_MARGIN = 1e-6
 
 
 class PairList(NamedTuple):
@@ -68,23 +66,17 @@ def pairs(frame: StructureLike, a: str | None, b: str | None, cutoff: float) -> 
     if first.size == 0 or second.size == 0:
         none = np.empty(0, dtype=np.int64)
         return PairList(none, none, np.empty((0, 3), dtype=np.int64), np.empty(0))
-    fractional = frame.positions @ np.linalg.inv(frame.cell)
-    shift = np.floor(fractional).astype(np.int64)
-    wrapped = frame.positions - shift @ frame.cell
-    center, other, offset, _ = find_points_in_spheres(
-        all_coords=np.ascontiguousarray(wrapped[second]),
-        center_coords=np.ascontiguousarray(wrapped[first]),
-        r=cutoff + _MARGIN,
-        pbc=np.ones(3, dtype=np.int64),
-        lattice=np.array(frame.cell),
-        tol=1e-8,
-    )
-    i, j = first[center], second[other]
-    image = np.rint(offset).astype(np.int64) + shift[i] - shift[j]
-    # Recomputed, so that a distance does not depend on the search radius and both directions agree to the bit.
-    distance = np.linalg.norm(frame.positions[j] - frame.positions[i] + image @ frame.cell, axis=1)
-    keep = (distance < cutoff) & ((i != j) | image.any(axis=1))
-    i, j, image, distance = i[keep], j[keep], image[keep], distance[keep]
+    inside = np.zeros((2, frame.n_atoms), dtype=bool)
+    inside[0, first], inside[1, second] = True, True
+    # Classes 0 to 3: neither end, first end only, second end only, both.
+    kinds = inside[0] + 2 * inside[1].astype(np.int64)
+    ends = (np.arange(4) & 1) > 0, (np.arange(4) & 2) > 0
+    wanted = np.outer(*ends) | np.outer(*ends).T
+    i, j, image, distance = half_pairs(frame.positions, frame.cell, kinds, np.where(wanted, cutoff, 0.0))
+    there, back = inside[0, i] & inside[1, j], inside[0, j] & inside[1, i]
+    i, j = np.concatenate([i[there], j[back]]), np.concatenate([j[there], i[back]])
+    image = np.concatenate([image[there], -image[back]])
+    distance = np.concatenate([distance[there], distance[back]])
     order = np.lexsort((image[:, 2], image[:, 1], image[:, 0], j, i))
     return PairList(i[order], j[order], image[order], distance[order])
 

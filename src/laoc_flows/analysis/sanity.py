@@ -11,7 +11,8 @@ from pydantic import Field
 
 from laoc_flows.analysis.frame import Frame, Image, Result, StructureLike, as_frame, species_indices
 from laoc_flows.analysis.neighbors import canonical, pairs
-from laoc_flows.analysis.trajectory import Drift, Trajectory
+from laoc_flows.analysis.paths import Drift
+from laoc_flows.analysis.trajectory import Trajectory
 from laoc_flows.errors import InputError
 from laoc_flows.schemas.base import SPECIES
 from laoc_flows.schemas.protocol import DISTANCE_FLOOR
@@ -213,8 +214,9 @@ def melt_check(
     elapsed = (trajectory.n_frames - 1) * trajectory.time_step
     displacement: dict[str, float] = {}
     if trajectory.n_frames > 1 and present:
-        fractional = trajectory.unwrapped_fractional(drift)
-        moved = (fractional[-1] - fractional[0]) @ trajectory.cells.mean(axis=0)
+        positions = trajectory.unwrapped(drift)
+        fractional = [positions[k] @ np.linalg.inv(trajectory.cells[k]) for k in (-1, 0)]
+        moved = (fractional[0] - fractional[1]) @ trajectory.cells.mean(axis=0)
         squared = (moved**2).sum(axis=1)
         displacement = {s: float(squared[species_indices(trajectory.species, s)].mean()) for s in present}
     solid = [symbol for symbol, value in displacement.items() if value <= threshold]

@@ -3,35 +3,171 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from ase.data import atomic_masses, atomic_numbers
 
 from laoc_flows.analysis import h5md
-from laoc_flows.analysis.frame import MIN_VOLUME, FloatArray, Frame, as_frame, check_species, read_only
+from laoc_flows.analysis.frame import (
+    MIN_VOLUME,
+    FloatArray,
+    Frame,
+    IntArray,
+    as_frame,
+    check_species,
+    read_only,
+    species_indices,
+)
+from laoc_flows.analysis.paths import CARRIER, Block, Drift, Paths, drift_weights, spool, unwrap
 from laoc_flows.errors import InputError, TrajectoryError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-Drift: TypeAlias = Literal["framework", "com", "none"]
-
-MOBILE = "Li"
-"""The element that does not belong to the framework."""
-MAX_STEP = 0.4
-"""Largest fractional displacement between stored frames that can still be unwrapped without guessing."""
+CHUNK_BYTES = 64 * 2**20
+"""Positions that a chunk of frames holds at most [bytes]; one frame if that is larger."""
 H5MD_SUFFIXES = (".h5md", ".h5", ".hdf5")
 
 _CELL_TOLERANCE = 1e-5
 _TIME_TOLERANCE = 1e-6
 
 
+class FrameSeries(ABC):
+    """Equally spaced frames of one set of atoms, in memory (`Trajectory`) or in a file (`TrajectoryFile`).
+
+    Every analysis takes either and looks at it through `chunks`, `frame` and `paths` alone.
+    """
+
+    species: tuple[str, ...]
+    cells: FloatArray
+    time_step: float
+    start_time: float
+    continuous: bool
+    _paths: dict[tuple[Drift, str], Paths]
+
+    @abstractmethod
+    def block(self, start: int, stop: int) -> Trajectory:
+        """Return the frames ``start <= k < stop`` in memory; they keep their absolute times."""
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return len(self.cells)
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.species)
+
+    @property
+    def times(self) -> FloatArray:
+        """Time of every frame [ps], shape (n_frames,)."""
+        return np.asarray(self.start_time + self.time_step * np.arange(self.n_frames), dtype=np.float64)
+
+    @property
+    def duration(self) -> float:
+        """Time between the first and the last frame [ps]."""
+        return (self.n_frames - 1) * self.time_step
+
+    @property
+    def volumes(self) -> FloatArray:
+        """Volume of every frame [A^3], shape (n_frames,)."""
+        return np.asarray(np.abs(np.linalg.det(self.cells)))
+
+    @property
+    def constant_cell(self) -> bool:
+        """Whether every cell component stays within 1e-5 A over the run."""
+        return bool(np.ptp(self.cells, axis=0).max() <= _CELL_TOLERANCE)
+
+    def indices(self, symbol: str) -> IntArray:
+        """Return the indices of the atoms of one element, ascending; empty when it is absent."""
+        return species_indices(self.species, symbol)
+
+    def frame(self, i: int) -> Frame:
+        """Return one frame.
+
+        Parameters
+        ----------
+        i : int
+            Index; negative ones count from the end.
+
+        Returns
+        -------
+        Frame
+            Positions as stored, wrapped or not.
+
+        Raises
+        ------
+        TrajectoryError
+            When there is no such frame.
+        """
+        if not -self.n_frames <= i < self.n_frames:
+            message = f"there is no frame {i} among {self.n_frames}"
+            raise TrajectoryError(message)
+        start = i % self.n_frames
+        part = self.block(start, start + 1)
+        return Frame(species=self.species, positions=part.positions[0], cell=part.cells[0])
+
+    def chunks(self, max_bytes: int = CHUNK_BYTES) -> Iterator[Trajectory]:
+        """Yield the whole run as consecutive pieces that fit into memory.
+
+        Parameters
+        ----------
+        max_bytes : int, default 64 MiB
+            Size of the positions of a piece [bytes]; a piece holds at least one frame.
+
+        Yields
+        ------
+        Trajectory
+            Pieces with absolute times.
+        """
+        length = max(1, max_bytes // (24 * self.n_atoms))
+        for start in range(0, self.n_frames, length):
+            yield self.block(start, min(start + length, self.n_frames))
+
+    def paths(self, drift: Drift = "framework", carrier: str = CARRIER) -> Paths:
+        """Return continuous, drift-free paths of all atoms; computed once per choice and kept.
+
+        Parameters
+        ----------
+        drift : {"framework", "com", "none"}, default "framework"
+            What stays at rest: the unweighted mean of all atoms that are not the carrier, the center of mass of
+            all atoms, or nothing.
+        carrier : str, default "Li"
+            The mobile element.
+
+        Returns
+        -------
+        Paths
+            Of a file they are spooled to a temporary file, in single precision.
+
+        Raises
+        ------
+        TrajectoryError
+            When an atom moves by 0.4 or more of a cell vector between frames, when `drift` is unknown, or
+            when there is no framework.
+        """
+        key = (drift, carrier if drift == "framework" else "")
+        if key not in self._paths:
+            self._paths[key] = self._make_paths(drift, carrier)
+        return self._paths[key]
+
+    def _unwrap(self, drift: Drift, carrier: str) -> Iterator[Block]:
+        weights = drift_weights(self.species, drift, carrier)
+        blocks = (Block(part.positions, part.cells) for part in self.chunks())
+        return unwrap(blocks, self.species, weights, continuous=self.continuous)
+
+    def _make_paths(self, drift: Drift, carrier: str) -> Paths:
+        origin, values = spool(self._unwrap(drift, carrier), self.n_frames, self.n_atoms)
+        return Paths(self.species, self.cells, self.time_step, drift, carrier, origin, values, spooled=True)
+
+
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class Trajectory(FrameSeries):
     """Equally spaced frames of one set of atoms.
 
     Parameters
@@ -46,6 +182,8 @@ class Trajectory:
         Time between stored frames [ps].
     start_time : float, default 0
         Time of the first frame [ps].
+    continuous : bool, default False
+        Whether the positions are known to be continuous, as with image flags; then nothing is unwrapped.
 
     Raises
     ------
@@ -58,6 +196,8 @@ class Trajectory:
     cells: FloatArray
     time_step: float
     start_time: float = 0.0
+    continuous: bool = False
+    _paths: dict[tuple[Drift, str], Paths] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -91,48 +231,16 @@ class Trajectory:
         object.__setattr__(self, "time_step", float(self.time_step))
         object.__setattr__(self, "start_time", float(self.start_time))
 
-    @property
-    def n_frames(self) -> int:
-        """Number of frames."""
-        return int(self.positions.shape[0])
-
-    @property
-    def n_atoms(self) -> int:
-        """Number of atoms."""
-        return len(self.species)
-
-    @property
-    def times(self) -> FloatArray:
-        """Time of every frame [ps], shape (n_frames,)."""
-        return np.asarray(self.start_time + self.time_step * np.arange(self.n_frames), dtype=np.float64)
-
-    @property
-    def constant_cell(self) -> bool:
-        """Whether every cell component stays within 1e-5 A over the run."""
-        return bool(np.ptp(self.cells, axis=0).max() <= _CELL_TOLERANCE)
-
-    def frame(self, i: int) -> Frame:
-        """Return one frame.
-
-        Parameters
-        ----------
-        i : int
-            Index; negative ones count from the end.
-
-        Returns
-        -------
-        Frame
-            Positions as stored, wrapped or not.
-
-        Raises
-        ------
-        TrajectoryError
-            When there is no such frame.
-        """
-        if not -self.n_frames <= i < self.n_frames:
-            message = f"there is no frame {i} among {self.n_frames}"
-            raise TrajectoryError(message)
-        return Frame(species=self.species, positions=self.positions[i], cell=self.cells[i])
+    def block(self, start: int, stop: int) -> Trajectory:
+        """Return the frames ``start <= k < stop``; they keep their absolute times."""
+        return Trajectory(
+            self.species,
+            self.positions[start:stop],
+            self.cells[start:stop],
+            self.time_step,
+            self.start_time + self.time_step * start,
+            self.continuous,
+        )
 
     def window(self, t0: float, t1: float) -> Trajectory:
         """Return the frames with ``t0 <= t < t1``.
@@ -159,14 +267,7 @@ class Trajectory:
                 f"no frame in [{t0}, {t1}) ps; the frames run from {self.times[0]} to {self.times[-1]} ps"
             )
             raise TrajectoryError(message)
-        part = slice(int(inside[0]), int(inside[-1]) + 1)
-        return Trajectory(
-            species=self.species,
-            positions=self.positions[part],
-            cells=self.cells[part],
-            time_step=self.time_step,
-            start_time=float(self.times[part.start]),
-        )
+        return self.block(int(inside[0]), int(inside[-1]) + 1)
 
     def without_repeats(self) -> Self:
         """Drop every frame that equals the one before it, as restarts write them.
@@ -180,55 +281,24 @@ class Trajectory:
         same &= np.all(self.cells[1:] == self.cells[:-1], axis=(1, 2))
         keep = np.concatenate([[True], ~same])
         return type(self)(
-            self.species, self.positions[keep], self.cells[keep], self.time_step, self.start_time
+            self.species,
+            self.positions[keep],
+            self.cells[keep],
+            self.time_step,
+            self.start_time,
+            self.continuous,
         )
 
-    def unwrapped_fractional(self, drift: Drift = "framework") -> FloatArray:
-        """Return continuous fractional positions, from minimum-image fractional steps.
-
-        Parameters
-        ----------
-        drift : {"framework", "com", "none"}, default "framework"
-            What stays at rest: the unweighted mean of all atoms that are not Li, the center of mass of all
-            atoms, or nothing.
-
-        Returns
-        -------
-        ndarray, shape (n_frames, n_atoms, 3)
-            Fractional positions; the first frame is as stored.
-
-        Raises
-        ------
-        TrajectoryError
-            When an atom moves by 0.4 or more of a cell vector between frames, when `drift` is unknown, or
-            when there is no framework.
-        """
-        fractional = np.matmul(self.positions, np.linalg.inv(self.cells))
-        steps = np.diff(fractional, axis=0)
-        jumps = np.rint(steps)
-        steps -= jumps
-        if steps.size and np.abs(steps).max() >= MAX_STEP:
-            frame, atom, axis = (int(k) for k in np.unravel_index(np.abs(steps).argmax(), steps.shape))
-            message = (
-                f"{self.species[atom]} atom {atom} moves by {abs(steps[frame, atom, axis]):.2f} of cell vector "
-                f"{'abc'[axis]} between frames {frame} and {frame + 1}; below {MAX_STEP} is needed to unwrap"
-            )
-            raise TrajectoryError(message, remedy="store frames more often")
-        # Whole cells are subtracted, so that rounding errors do not accumulate along the run.
-        fractional[1:] -= np.cumsum(jumps, axis=0)
-        weights = self._drift_weights(drift)
-        if weights is not None:
-            shift = np.einsum("tac,a->tc", fractional - fractional[0], weights)
-            fractional -= shift[:, None, :]
-        return fractional
-
-    def unwrapped(self, drift: Drift = "framework") -> FloatArray:
+    def unwrapped(self, drift: Drift = "framework", carrier: str = CARRIER) -> FloatArray:
         """Return continuous Cartesian positions.
 
         Parameters
         ----------
         drift : {"framework", "com", "none"}, default "framework"
-            See `unwrapped_fractional`.
+            What stays at rest: the unweighted mean of all atoms that are not the carrier, the center of mass of
+            all atoms, or nothing.
+        carrier : str, default "Li"
+            The mobile element.
 
         Returns
         -------
@@ -238,25 +308,19 @@ class Trajectory:
         Raises
         ------
         TrajectoryError
-            As `unwrapped_fractional`.
+            When an atom moves by 0.4 or more of a cell vector between frames, when `drift` is unknown, or
+            when there is no framework.
         """
-        return np.matmul(self.unwrapped_fractional(drift), self.cells)
+        return self.paths(drift, carrier).of()
 
-    def _drift_weights(self, drift: Drift) -> FloatArray | None:
-        if drift == "none":
-            return None
-        if drift == "com":
-            weights = np.array([atomic_masses[atomic_numbers[s]] for s in self.species])
-        elif drift == "framework":
-            weights = np.array([float(s != MOBILE) for s in self.species])
-        else:
-            message = f"drift = {drift!r} is not one of {', '.join(get_args(Drift))}"
-            raise TrajectoryError(message)
-        total = weights.sum()
-        if total <= 0:
-            message = f"there is no framework: all {self.n_atoms} atoms are {MOBILE}"
-            raise TrajectoryError(message, remedy="use drift='com' or 'none'")
-        return np.asarray(weights / total)
+    def _make_paths(self, drift: Drift, carrier: str) -> Paths:
+        values = np.empty(self.positions.shape)
+        done = 0
+        for block in self._unwrap(drift, carrier):
+            np.matmul(block.positions, block.cells, out=values[done : done + len(block.cells)])
+            done += len(block.cells)
+        values.flags.writeable = False
+        return Paths(self.species, self.cells, self.time_step, drift, carrier, values[0], values)
 
     @classmethod
     def from_ase(cls, frames: Iterable[Atoms], time_step: float, start_time: float = 0.0) -> Self:

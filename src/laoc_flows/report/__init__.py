@@ -1,0 +1,1 @@
+"""Figures and pages out of analysis results and the store."""
