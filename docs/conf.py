@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from campaign_reference import write_reference
+from results_reference import write_results
 
 project = "laoc-flows"
 author = "The laoc-flows developers"
@@ -29,5 +30,6 @@ autodoc_member_order = "bysource"
 html_theme = "furo"
 html_title = f"laoc-flows {release}"
 
-# The reference of the campaign file is written from the model that reads it, so that the two cannot differ.
+# Both references are written from the models themselves, so that the two cannot differ.
 write_reference(Path(__file__).parent / "reference")
+write_results(Path(__file__).parent / "reference")

@@ -34,14 +34,13 @@ from laoc_flows.schemas.glass import (
     LinkBalance,
     Measured,
     ProductionResult,
-    SpeciesTransport,
     StructureDocument,
-    TransportDocument,
 )
 from laoc_flows.schemas.iteration import IterationDocument, StratumReport
 from laoc_flows.schemas.label import LabelBatch, LabelRecord, LabelStatus, MDResult
 from laoc_flows.schemas.potential import HeldOutError, PotentialDocument, SoftCore, TrainedModel
 from laoc_flows.schemas.protocol import DISTANCE_FLOOR
+from laoc_flows.schemas.transport import Estimate, SpeciesTransport, TransportDocument
 from laoc_flows.store.builders import build_all, n_left_out
 from laoc_flows.store.catalog import COLLECTIONS
 from laoc_flows.store.incremental import LEDGER, MAX_DOCUMENT, handle
@@ -173,8 +172,25 @@ def structure(
 
 
 def transport(glass, status="diffusive", trajectory=None, last_msd=30.0):
+    known = status == "diffusive"
+    diffusion = Estimate(
+        status=status,
+        reason="",
+        value=2e-7 if known else None,
+        standard_error=1e-8 if known else None,
+        interval=(1.8e-7, 2.2e-7) if known else None,
+        upper_bound=None if known else 9e-7,
+        unit="cm^2/s",
+    )
     one = SpeciesTransport(
-        status=status, reason="", exponent=1.0, n_eff=50.0, last_lag=10.0, last_msd=last_msd, n_windows=2
+        status=status,
+        reason="",
+        exponent=1.0,
+        n_eff=50.0,
+        last_lag=10.0,
+        last_msd=last_msd,
+        n_windows=2,
+        diffusion=diffusion,
     )
     return TransportDocument(
         key=digest_json([glass.key, "transport"]),
@@ -189,6 +205,7 @@ def transport(glass, status="diffusive", trajectory=None, last_msd=30.0):
         duration=20.0,
         drift="framework",
         species={"Li": one, "Cl": one.model_copy(update={"status": "insufficient"})},
+        nernst_einstein=diffusion.model_copy(update={"value": 10.0 if known else None, "unit": "mS/cm"}),
         curves=glass.curves,
         trajectory=trajectory,
     )
@@ -400,6 +417,12 @@ def test_the_summary_of_a_composition(job_store):
     assert (made["n_labels_train"], made["n_labels_test"]) == (3, 2)
     assert (made["li_status"], made["cl_status"]) == ("diffusive", "insufficient")
     assert (made["li_last_msd"]["value"], made["li_last_lag"]) == (30.0, 10.0)
+    assert (made["li_diffusion"]["value"], made["conductivity"]["value"]) == (pytest.approx(2e-7), 10.0)
+    assert (made["li_diffusion_bound"], made["haven_ratio"], made["n_hops"]) == (None, None, 0)
+    (found,) = LaocStore(job_store).query("compositions", where="conductivity > 5 and li_diffusion < 1e-6")
+    assert found["composition_id"] == A
+    assert not LaocStore(job_store).query("transport", where="nernst_einstein.value > 11")
+    assert len(LaocStore(job_store).query("transport", where="species.Li.diffusion.value > 1e-7")) == 2
     assert set(made["uuids"]) == set(uuids[4:8])
     assert {name: len(keys) for name, keys in made["sources"].items()} == {
         "structures": 2,

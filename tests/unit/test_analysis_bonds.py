@@ -16,6 +16,8 @@ from laoc_flows.analysis import (
     rule_disagreement,
     tetrahedra,
 )
+from laoc_flows.analysis.structure.bonds import assign_roles
+from laoc_flows.analysis.structure.tetrahedra import numbered_type, regular_types, type_label, type_numbers
 from laoc_flows.errors import InputError
 
 DIMER = Frame(
@@ -257,3 +259,140 @@ def test_other_centers_and_bad_input():
         bonds(frame, "Cl", ("Cl",))
     with pytest.raises(InputError, match="neither"):
         chains(frame, "other")
+
+
+def test_only_al_has_defaults():
+    frame = Frame(("Li", "Cl"), [[0, 0, 0], [2.5, 0, 0]], 20 * np.eye(3))
+    for call in (
+        lambda: bonds(frame, "Li", ("Cl",)),
+        lambda: tetrahedra(frame, "Li", ("Cl",)),
+        lambda: chains(frame, "bridge", center="Li", ligands=("Cl",)),
+        lambda: bonds(frame, "Al", ("S",)),
+    ):
+        with pytest.raises(InputError, match="cutoffs"):
+            call()
+    with pytest.raises(InputError, match="no default distance"):
+        chains(frame, center="Li")
+    with pytest.raises(InputError, match="no default distance"):
+        rule_disagreement(frame, center="Li", ligands=("Cl",), bond_cutoffs={"Cl": 3.0})
+    assert chains(frame, cutoff=3.0, center="Li").isolated_fraction == 1.0
+    assert chains(frame, "bridge", center="Li", ligands=("Cl",), bond_cutoffs={"Cl": 3.0}).n_centers == 1
+
+
+@pytest.mark.parametrize("cutoff", [0.0, -1.0, np.inf, np.nan])
+def test_cutoffs_are_positive(cutoff):
+    with pytest.raises(InputError, match="positive"):
+        bonds(DIMER, cutoffs={"O": 2.4, "Cl": cutoff})
+    with pytest.raises(InputError, match="positive"):
+        chains(DIMER, cutoff=cutoff)
+    with pytest.raises(InputError, match="positive"):
+        chains(DIMER, "bridge", bond_cutoffs={"O": cutoff, "Cl": 2.8})
+
+
+def test_roles_sort_the_atoms():
+    roles = assign_roles(("Li", "Cl", "Al", "O", "Al"))
+    assert (roles.centers.tolist(), roles.anions.tolist()) == ([2, 4], [1, 3])
+    assert roles.ligand_of_anion.tolist() == [1, 0]
+    # Symmetric, and nothing but center-ligand contacts.
+    assert (roles.table == roles.table.T).all()
+    assert roles.table.nonzero()[0].tolist() == [0, 0, 1, 2]
+
+
+def test_three_ligands():
+    frame = Frame(
+        ("Ta", "O", "F", "Cl", "Cl"),
+        [[0, 0, 0], [1.9, 0, 0], [0, 1.9, 0], [0, 0, 2.3], [0, 0, -2.3]],
+        20 * np.eye(3),
+    )
+    roles = {"center": "Ta", "ligands": ("O", "F", "Cl"), "cutoffs": {"O": 2.4, "F": 2.4, "Cl": 2.8}}
+    assert bonds(frame, **roles).coordination_by_ligand == {"O": (1,), "F": (1,), "Cl": (2,)}
+    assert tetrahedra(frame, **roles).labels == ("TaOFCl2",)
+    assert tetrahedra(frame, **roles, coordination=6).labels == ("CN4:O1F1Cl2",)
+    # 4 bonds among 3 ligands in 15 ways.
+    assert len(tetrahedra(frame, **roles).counts) == 15
+
+
+def test_labels_follow_the_order_of_the_ligands():
+    assert regular_types() == TETRAHEDRA
+    assert regular_types("Al", ("Cl", "O")) == ("AlO4", "AlClO3", "AlCl2O2", "AlCl3O", "AlCl4")
+    assert type_label((0,), "P", ("S",)) == "CN0:S0"
+    assert regular_types("Ta", ("O",), 6) == ("TaO6",)
+    with pytest.raises(InputError, match="coordination"):
+        regular_types(coordination=0)
+
+
+@pytest.mark.parametrize(("ligands", "coordination"), [(("O", "Cl"), 4), (("S",), 4), (("O", "F", "Cl"), 6)])
+def test_every_type_has_its_number(ligands, coordination):
+    labels = [numbered_type(k, "Al", ligands, coordination) for k in range(60)]
+    assert len(set(labels)) == 60
+    regular = regular_types("Al", ligands, coordination)
+    assert tuple(labels[: len(regular)]) == regular
+    numbers = np.array([n for n in np.ndindex((9,) * len(ligands)) if sum(n) < 9])
+    found = type_numbers(numbers, coordination)
+    for n, number in zip(numbers, found, strict=True):
+        assert numbered_type(int(number), "Al", ligands, coordination) == type_label(
+            n.tolist(), "Al", ligands, coordination
+        )
+    # Numbers do not depend on what else is in the frame.
+    many = type_numbers(np.array([[30] * len(ligands), numbers[-1].tolist()]), coordination)
+    assert many[1] == found[-1]
+    with pytest.raises(InputError, match="no type"):
+        numbered_type(-1)
+    with pytest.raises(InputError, match="no type"):
+        numbered_type(1, ligands=())
+
+
+def polygon(n, bond=3.0):
+    angle = 2 * np.pi * np.arange(n) / n
+    radius = bond / (2 * np.sin(np.pi / n))
+    return radius * np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+
+
+def test_shapes_of_chains():
+    cell = 60 * np.eye(3)
+    rows = {
+        "isolated": np.zeros((1, 3)),
+        "linear": np.array([[0, 0, 0], [3, 0, 0], [6, 0, 0]]),
+        "branched": 3 * np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0]]),
+        "ring": polygon(6),
+        # A hexagon with a tail, and two triangles with a common edge.
+        "cyclic": np.concatenate([polygon(6), [[6, 0, 0]]]),
+    }
+    for shape, positions in rows.items():
+        (part,) = chains(Frame(("Al",) * len(positions), positions, cell), cutoff=3.5).components
+        assert part.shape == shape
+    rhombus = np.array([[0, 0, 0], [3, 0, 0], [1.5, 2.6, 0], [1.5, -2.6, 0]])
+    (part,) = chains(Frame(("Al",) * 4, rhombus, cell), cutoff=3.5).components
+    assert (part.shape, part.cyclomatic_number) == ("cyclic", 2)
+    (part,) = chains(Frame(("Al",), [[0, 0, 0]], np.diag([4.0, 20, 20]))).components
+    assert (part.shape, part.size, part.n_edges, part.cyclomatic_number) == ("percolating", 1, 1, 1)
+
+
+def test_a_pair_connected_through_several_images():
+    # The second Al sits halfway along a and b: near in four images, and the component fills the plane.
+    frame = Frame(("Al", "Al"), [[0, 0, 0], [2.5, 2.5, 0]], np.diag([5.0, 5.0, 30.0]))
+    result = chains(frame)
+    (part,) = result.components
+    assert (result.n_edges, part.n_edges, part.dimension, part.cyclomatic_number) == (4, 4, 2, 3)
+    assert part.n_branch_points == 2
+    assert result.isolated_fraction == 0.0
+    # The own images, 5 A away along a and b, join in: two edges more for each of the two.
+    assert chains(frame, cutoff=5.01).n_edges == 8
+
+
+def test_separate_nets_are_separate_chains():
+    frame = Frame(("Al", "Al"), [[0, 0, 0], [2.5, 2.5, 2.5]], 5.0 * np.eye(3))
+    # 4.33 A apart, 5 A to the own images.
+    assert [(part.size, part.dimension) for part in chains(frame).components] == [(1, 0), (1, 0)]
+    assert [(part.size, part.dimension) for part in chains(frame, cutoff=4.5).components] == [(2, 3)]
+    apart = Frame(("Al", "Al"), [[0, 0, 0], [0, 0, 12]], np.diag([4.0, 4.0, 24.0]))
+    assert [(part.size, part.dimension) for part in chains(apart).components] == [(1, 2), (1, 2)]
+    assert chains(apart).isolated_fraction == 0.0
+
+
+def test_dimension_does_not_depend_on_the_choice_of_the_cell():
+    cell = np.array([[4.0, 0, 0], [0, 30.0, 0], [0, 0, 30.0]])
+    sheared = np.array([[1, 0, 0], [5, 1, 0], [0, 0, 1]]) @ cell
+    for shape in (cell, sheared):
+        (part,) = chains(Frame(("Al",), [[0, 0, 0]], shape)).components
+        assert (part.dimension, part.n_edges) == (1, 1)

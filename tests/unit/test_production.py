@@ -1,5 +1,7 @@
 """What is read off a production run: a glass with transport, or a refusal with its reason and none."""
 
+import gzip
+
 import numpy as np
 import pytest
 from ase.build import make_supercell
@@ -7,6 +9,8 @@ from ase.spacegroup import crystal
 from jobflow import CURRENT_JOB, JobStore
 from maggma.stores import MemoryStore
 
+from laoc_flows.analysis import Analysis
+from laoc_flows.blobs import get_blob
 from laoc_flows.engines.lammps import THERMO_COLUMNS, LammpsRun, StageRun
 from laoc_flows.flows.production import _Made
 from laoc_flows.schemas.base import Provenance
@@ -109,6 +113,25 @@ def test_a_glass_has_its_structure_and_transport(cell, potential):
     # Ions that rattle have not moved: there is nothing to conclude.
     assert transport.species["Li"].status == "insufficient"
     assert transport.species["Li"].last_msd == pytest.approx(6 * 0.02**2, rel=0.2)
+    # No number without a status that allows it, and an upper bound in its place.
+    assert transport.species["Li"].diffusion.value is None
+    assert transport.nernst_einstein.value is None
+    assert transport.nernst_einstein.upper_bound > 0
+    assert (transport.hops.all.count, transport.hops.back_jumps.count) == (0, 0)
+    assert set(transport.rotations) == {"Cl"}
+    assert (transport.rotations["Cl"].rotating.count, transport.rotations["Cl"].exchanges.count) == (0, 0)
+    assert structure.coordination["CN(Cl)"].value == 4.0
+    assert structure.coordination["Q0"].value == 1.0
+    assert structure.links_by_kind == {"corner": 0, "edge": 0, "face": 0}
+    assert (structure.rings, structure.bridge_angle, structure.mixing) == ({}, None, None)
+
+
+def test_the_whole_analysis_is_kept_with_the_document(cell, potential, store):
+    transport = result(made(cell), potential).transport
+    whole = Analysis.model_validate_json(gzip.decompress(get_blob(store, transport.analysis)))
+    assert whole.system.formula == {"Li": 8, "Al": 8, "Cl": 32}
+    assert whole.msd["Li"].value[-1] == transport.species["Li"].last_msd
+    assert result(made(cell), potential).transport.analysis == transport.analysis
 
 
 def test_moving_li_is_seen_and_still_chlorine_is_not(cell, potential):

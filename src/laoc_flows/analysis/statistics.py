@@ -36,6 +36,12 @@ def block_average(series: npt.ArrayLike, unit: str, n_blocks: int = 5) -> Measur
     Notes
     -----
     Flyvbjerg and Petersen, J. Chem. Phys. 91, 461 (1989), with a fixed number of blocks.
+
+    Examples
+    --------
+    >>> mean = block_average([1.0, 3.0, 2.0, 4.0], "g/cm^3", n_blocks=2)
+    >>> mean.value, mean.standard_error
+    (2.5, 0.5)
     """
     values = np.asarray(series, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():

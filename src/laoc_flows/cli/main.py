@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from laoc_flows import __version__
+from laoc_flows.cli.analyze import analyze_command
 from laoc_flows.cli.init import db, init
 from laoc_flows.cli.plan import plan
 from laoc_flows.cli.query import query
@@ -14,6 +15,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    # Square brackets are units here, not markup.
+    rich_markup_mode=None,
     help="Amorphous Li-Al-O-Cl electrolytes: from one campaign file to a queried store.",
 )
 
@@ -39,6 +42,7 @@ app.command()(plan)
 app.command()(run)
 app.command()(status)
 app.command()(query)
+app.command("analyze")(analyze_command)
 
 
 def main() -> None:

@@ -105,6 +105,8 @@ def _force(row: Row) -> str:
 
 
 def _lithium(row: Row) -> str:
+    if row.get("li_diffusion"):
+        return f"{shown(row['li_diffusion'])} cm^2/s"
     # Without a glass there is nothing to measure: the row says why.
     return str(row.get("li_status") or row.get("status") or "")
 
@@ -122,7 +124,7 @@ _COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
         Column("force RMSE", _force, right=True),
         _right("deviation", "dev.", ".2g"),
         _at("verdict"),
-        Column("Li MSD", _lithium),
+        Column("D(Li)", _lithium),
     ),
     "structures": (
         _at("composition_id", "composition"),
@@ -145,6 +147,10 @@ _COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
         _right("species.Li.exponent", "exponent"),
         _right("species.Li.last_msd", "MSD [A^2]"),
         _right("species.Li.last_lag", "at [ps]"),
+        _right("species.Li.diffusion.value", "D(Li) [cm^2/s]"),
+        _right("nernst_einstein.value", "sigma [mS/cm]"),
+        _right("hops.all.count", "hops"),
+        _right("rotations.Cl.rotating.count", "rotating Cl"),
         _at("species.Cl.status", "Cl"),
         _at("key", short=12),
     ),
@@ -187,13 +193,21 @@ _CAPTIONS: Final = {
         "force RMSE (if all forces were zero), dev. in eV/A"
     )
 }
+_CONDUCTIVITIES: Final = ("nernst_einstein", "collective", "haven_ratio")
 _INSIDE: Final = {
     "compositions": [f"tetrahedra.{name}" for name in (*_MAIN_TETRAHEDRA, "AlO3Cl", "AlO4")],
     "structures": [f"tetrahedra.{name}" for name in (*_MAIN_TETRAHEDRA, "AlO3Cl", "AlO4")],
     "transport": [
         f"species.{species}.{name}"
         for species in ("Li", "Cl")
-        for name in ("status", "exponent", "n_eff", "last_lag", "last_msd", "n_windows")
+        for name in (
+            *("status", "exponent", "n_eff", "last_lag", "last_msd", "n_windows"),
+            *("diffusion.value", "diffusion.standard_error", "diffusion.upper_bound"),
+        )
+    ]
+    + [
+        *(f"{which}.{name}" for which in _CONDUCTIVITIES for name in ("status", "value", "standard_error")),
+        *("hops.all.count", "hops.all.rate", "rotations.Cl.rotating.count", "rotations.Cl.rotating.rate"),
     ],
 }
 _NOT_IN_CSV: Final = frozenset({"schema_name", "schema_version", "uuids", "campaign_ids", "refusals"})

@@ -23,7 +23,7 @@ from ase.optimize import FIRE
 from jobflow import Maker
 from pydantic import Field
 
-from laoc_flows.analysis.trajectory import Trajectory
+from laoc_flows.analysis.trajectories.trajectory import Trajectory
 from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.labels import batch_of, label_frame

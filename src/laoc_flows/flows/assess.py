@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -11,52 +11,31 @@ from typing import Any
 import numpy as np
 
 from laoc_flows.analysis import (
-    BOND_CUTOFFS,
-    CHAIN_CUTOFF,
-    TETRAHEDRA,
+    PARTS,
+    Analysis,
     Frame,
+    FrameSeries,
     MeltVerdict,
+    Part,
     Trajectory,
-    block_average,
+    analyze,
     bonds,
-    chains,
-    coordination_number,
-    diffusive_window,
     distance_check,
-    first_shell,
     melt_check,
-    msd,
-    rdf,
     reaction_check,
-    tetrahedra,
 )
 from laoc_flows.blobs import BlobRef, digest_json, fetch_file, put_blob
 from laoc_flows.composition import Cell, Composition
+from laoc_flows.flows.summaries import displacement_curves, pair_curves, structure_fields, transport_fields
 from laoc_flows.jobs import current_store, finished, laoc_job, scratch_directory
-from laoc_flows.schemas.glass import (
-    ChainSummary,
-    GlassStatus,
-    LinkBalance,
-    PairCorrelation,
-    SpeciesTransport,
-    StructureDocument,
-)
+from laoc_flows.schemas.glass import GlassStatus, StructureDocument
 from laoc_flows.schemas.label import MDResult
 
 MAX_FRAMES = 200
-"""Frames of a run that structural averages are taken over, evenly spread."""
+"""Frames of a run that are checked for reactions and collapses, evenly spread."""
 
-_PAIRS = (("Al", "O"), ("Al", "Cl"), ("Al", "Al"), ("Li", "O"), ("Li", "Cl"), ("Cl", "Cl"))
-_COUNT_UP_TO = {
-    "Al-O": BOND_CUTOFFS["O"],
-    "Al-Cl": BOND_CUTOFFS["Cl"],
-    "Al-Al": CHAIN_CUTOFF,
-    "Li-O": 2.8,
-    "Li-Cl": 3.4,
-    "Cl-Cl": 5.0,
-}
-_R_MAX = 8.0
-_CURVES = "application/json"
+_STRUCTURE: tuple[Part, ...] = ("survey", "network", "mixing", "pairs")
+_PACKED = "application/json+gzip"
 
 
 def thinned(trajectory: Trajectory, n_frames: int = MAX_FRAMES) -> list[Frame]:
@@ -105,109 +84,52 @@ def verdict(frames: Sequence[Frame], melt: MeltVerdict | None, failure: str = ""
     return GlassStatus.GLASS, ""
 
 
-def structure_fields(frames: Sequence[Frame]) -> dict[str, Any]:
-    """Structural fields of a structure document, averaged over frames in time order.
+def structure_of(trajectory: FrameSeries, seed: int) -> dict[str, Any]:
+    """Structural fields of a structure document, averaged over a run, and its curves as a blob.
 
     Parameters
     ----------
-    frames : sequence of Frame
-        At least one frame.
+    trajectory : FrameSeries
+        The run.
+    seed : int
+        Seed of permutations.
     """
-    tables = [bonds(frame) for frame in frames]
-    types = [tetrahedra(frame) for frame in frames]
-    left, right = tables[-1].sum_rule()
-    labels = [*TETRAHEDRA, *sorted({label for t in types for label in t.counts} - set(TETRAHEDRA))]
-    shares = {label: [t.fractions.get(label, 0.0) for t in types] for label in labels}
-    correlations, curves = pair_correlations(frames)
-    return {
-        "links_found": block_average([table.links_per_al or 0.0 for table in tables], "1"),
-        "balance": LinkBalance(
-            links=left, coordination_minus_bound=right, n_free_anions=tables[-1].n_free_anions
-        ),
-        "tetrahedra": {label: block_average(series, "1") for label, series in shares.items()},
-        "chains": (chain_summary(frames, "distance"), chain_summary(frames, "bridge")),
-        "pair_correlations": correlations,
-        "curves": curves,
+    return _structure(analyze(trajectory, seed=seed, parts=_STRUCTURE))
+
+
+def production_of(
+    trajectory: FrameSeries, temperature: float, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of the structure document and of the transport document of a run at constant volume.
+
+    Parameters
+    ----------
+    trajectory : FrameSeries
+        The run.
+    temperature : float
+        Its temperature [K].
+    seed : int
+        Seed of posteriors, bootstraps and permutations.
+    """
+    analysis = analyze(trajectory, temperature, seed=seed, parts=[p for p in PARTS if p != "amorphisation"])
+    store = current_store()
+    # A fixed time stamp, so that the same analysis is the same blob.
+    packed = gzip.compress(analysis.model_dump_json().encode(), mtime=0)
+    moved = {
+        **transport_fields(analysis),
+        "curves": _curves(displacement_curves(analysis)),
+        "analysis": put_blob(store, packed, _PACKED),
     }
+    return _structure(analysis), moved
 
 
-def chain_summary(frames: Sequence[Frame], rule: str) -> ChainSummary:
-    """Al chains by one rule, averaged over frames."""
-    results = [chains(frame, rule=rule) for frame in frames]  # type: ignore[arg-type]
-    counts: Counter[int] = Counter()
-    for result in results:
-        counts.update(result.counts)
-    n_chains = sum(counts.values())
-    n_al = sum(size * n for size, n in counts.items())
-    return ChainSummary(
-        rule=rule,
-        cutoff=results[0].cutoff,
-        isolated_share=block_average([r.isolated_fraction or 0.0 for r in results], "1"),
-        number_weighted={str(size): n / n_chains for size, n in sorted(counts.items())},
-        al_weighted={str(size): size * n / n_al for size, n in sorted(counts.items())},
-        max_dimension=max(result.dimension for result in results),
-    )
+def _structure(analysis: Analysis) -> dict[str, Any]:
+    curves = _curves(pair_curves(analysis.pairs)) if analysis.pairs is not None else None
+    return {**structure_fields(analysis), "curves": curves}
 
 
-def pair_correlations(frames: Sequence[Frame]) -> tuple[dict[str, PairCorrelation], BlobRef]:
-    """First peaks and coordination numbers of g(r), and the curves as a blob."""
-    species = frames[0].species
-    trajectory = Trajectory(
-        species, np.array([f.positions for f in frames]), np.array([f.cell for f in frames]), time_step=1.0
-    )
-    found: dict[str, PairCorrelation] = {}
-    curves: dict[str, Any] = {}
-    for a, b in _PAIRS:
-        if a not in species or b not in species:
-            continue
-        result = rdf(trajectory, a, b, r_max=_R_MAX)
-        name = f"{a}-{b}"
-        if len(result.r) == 0:
-            continue
-        shell = first_shell(result)
-        cutoff = _COUNT_UP_TO[name]
-        found[name] = PairCorrelation(
-            peak=shell.peak,
-            minimum=shell.minimum,
-            coordination=coordination_number(result, cutoff),
-            cutoff=cutoff,
-        )
-        curves.setdefault("r_angstrom", [round(r, 4) for r in result.r])
-        curves[f"g_{name}"] = [round(float(g), 5) for g in result.g]
-    return found, put_blob(current_store(), json.dumps(curves, sort_keys=True).encode(), _CURVES)
-
-
-def transport_fields(
-    trajectory: Trajectory, drift: str = "framework"
-) -> tuple[dict[str, SpeciesTransport], BlobRef]:
-    """MSD of Li and Cl with their diffusive-window status, and the curves as a blob."""
-    found: dict[str, SpeciesTransport] = {}
-    curves: dict[str, Any] = {}
-    for species in ("Li", "Cl"):
-        result = msd(trajectory, species, drift=drift)  # type: ignore[arg-type]
-        window = diffusive_window(result)
-        found[species] = SpeciesTransport(
-            status=window.status,
-            reason=window.reason,
-            exponent=window.alpha,
-            n_eff=window.n_eff,
-            last_lag=result.lag_time[-1] if result.lag_time else None,
-            last_msd=result.value[-1] if result.value else None,
-            n_windows=result.n_windows[-1] if result.n_windows else None,
-        )
-        # A curve of at most some hundred points, dense at short lags, says all there is to see.
-        n_lags = len(result.lag_time)
-        keep = (
-            np.unique(np.geomspace(1, n_lags, 200).round().astype(int)) - 1
-            if n_lags
-            else np.array([], dtype=int)
-        )
-        curves[species] = {
-            "lag_ps": [round(result.lag_time[i], 6) for i in keep],
-            "msd_angstrom2": [round(result.value[i], 6) for i in keep],
-            "n_windows": [result.n_windows[i] for i in keep],
-        }
-    return found, put_blob(current_store(), json.dumps(curves, sort_keys=True).encode(), _CURVES)
+def _curves(curves: dict[str, Any]) -> BlobRef:
+    return put_blob(current_store(), json.dumps(curves, sort_keys=True).encode(), "application/json")
 
 
 @laoc_job(output_schema=StructureDocument)
@@ -226,22 +148,24 @@ def assess_seed(run: MDResult, composition_id: str, n_al: int) -> StructureDocum
     n_al : int
         Al atoms of the cell.
     """
-    key = digest_json([run.key, "assess/r1"])
+    key = digest_json([run.key, "assess/r2"])
     if (done := finished(StructureDocument, "structure", key)) is not None:
         return done
     composition = Composition.from_id(composition_id)
     cell = Cell(composition, n_al)
     frames: list[Frame] = []
+    last = None
     melt = None
     if run.trajectory is not None:
         with scratch_directory("assess") as directory:
             trajectory = Trajectory.read(fetch_file(run.trajectory, directory / "trajectory.h5"))
         frames = thinned(trajectory)
+        last = trajectory.block(trajectory.n_frames - 1, trajectory.n_frames)
         melt = melt_check(trajectory)
     # The raw packing reacts or not within the first frames; the verdict is on where the quench ended.
     failure = run.status.removeprefix("stopped: ") if run.status != "completed" else ""
     status, reason = verdict(frames[-1:], melt, failure)
-    fields = structure_fields(frames[-1:]) if frames else {}
+    fields = structure_of(last, run.provenance.campaign_seed) if last is not None else {}
     return StructureDocument(
         key=key,
         campaign_id=run.campaign_id,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 from jobflow import Flow
 
@@ -14,15 +13,16 @@ from laoc_flows.analysis import Trajectory, block_average, melt_check
 from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
 from laoc_flows.composition import Cell, Composition
 from laoc_flows.engines.lammps import LammpsRun, StageRun, run_lammps
-from laoc_flows.flows.assess import structure_fields, thinned, transport_fields, verdict
+from laoc_flows.flows.assess import production_of, thinned, verdict
 from laoc_flows.flows.explore import write_models
 from laoc_flows.flows.seeds import PackMaker
 from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
 from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, scratch_directory, stamp
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.config import Production
-from laoc_flows.schemas.glass import GlassStatus, ProductionResult, StructureDocument, TransportDocument
+from laoc_flows.schemas.glass import GlassStatus, ProductionResult, StructureDocument
 from laoc_flows.schemas.potential import PotentialDocument
+from laoc_flows.schemas.transport import TransportDocument
 from laoc_flows.settings import Settings
 
 
@@ -65,7 +65,7 @@ class GlassMaker(LaocMaker):
         """
         settings = self.production
         seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "production")
-        key = digest_json([potential.key, start.sha256, settings.model_dump(), seed, "production/r1"])
+        key = digest_json([potential.key, start.sha256, settings.model_dump(), seed, "production/r2"])
         if (done := finished_production(key)) is not None:
             return done
         store = current_store()
@@ -137,8 +137,11 @@ class _Made:
         cell = Cell(composition, n_al)
         frames = thinned(self.final) if self.final is not None else []
         status, reason = verdict(frames, self.melt, self.failure)
-        fields: dict[str, Any] = structure_fields(frames) if frames else {}
+        fields: dict[str, Any] = {}
+        moved: dict[str, Any] = {}
         if self.final is not None:
+            seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "analysis")
+            fields, moved = production_of(self.final, self.settings.temperature, seed)
             fields |= self._thermodynamics()
         structure = StructureDocument(
             key=key,
@@ -159,7 +162,7 @@ class _Made:
         )
         transport = None
         if status is GlassStatus.GLASS and self.final is not None:
-            transport = self._transport(key, potential, structure, published)
+            transport = self._transport(key, potential, structure, published, moved)
         return ProductionResult(structure=structure, transport=transport)
 
     def _last_frame(self) -> Atoms:
@@ -179,10 +182,13 @@ class _Made:
         }
 
     def _transport(
-        self, key: str, potential: PotentialDocument, structure: StructureDocument, published: FileRef | None
+        self,
+        key: str,
+        potential: PotentialDocument,
+        structure: StructureDocument,
+        published: FileRef | None,
+        moved: dict[str, Any],
     ) -> TransportDocument:
-        trajectory = self._trajectory(self.stages["nvt"])
-        species, curves = transport_fields(trajectory)
         return TransportDocument(
             key=digest_json([key, "transport"]),
             campaign_id=structure.campaign_id,
@@ -193,11 +199,10 @@ class _Made:
             y=structure.y,
             temperature=self.settings.temperature,
             mean_temperature=block_average(self.stages["nvt"].column("temperature"), "K"),
-            duration=float(np.ptp(trajectory.times)),
+            duration=self.final.duration if self.final is not None else 0.0,
             drift="framework",
-            species=species,
-            curves=curves,
             trajectory=published,
+            **moved,
         )
 
 

@@ -1,4 +1,4 @@
-"""Documents of production: the glass, and the transport measured in it."""
+"""Documents of production: the glass, and what one production job returns."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from laoc_flows.blobs import BlobRef, FileRef
+from laoc_flows.blobs import BlobRef
 from laoc_flows.schemas.base import Document, Measured, Model, Provenance
+from laoc_flows.schemas.transport import TransportDocument
 
 
 class GlassStatus(StrEnum):
@@ -43,6 +44,9 @@ class ChainSummary(Model):
     number_weighted: dict[str, float] = Field(description="n_N / sum n_N by chain length N, all frames")
     al_weighted: dict[str, float] = Field(description="N n_N / N_Al by chain length N, all frames")
     max_dimension: int = Field(ge=0, le=3, description="largest periodic dimension of a component")
+    number_average: Measured | None = Field(None, description="Al per chain, sum N n_N / sum n_N")
+    weight_average: Measured | None = Field(None, description="Al-weighted length, sum N^2 n_N / N_Al")
+    percolating_share: Measured | None = Field(None, description="share of Al in percolating chains")
 
 
 class PairCorrelation(Model):
@@ -77,41 +81,23 @@ class StructureDocument(Document):
     tetrahedra: dict[str, Measured] = Field(
         default_factory=dict, description="share of Al by type, over all Al"
     )
+    coordination: dict[str, Measured] = Field(
+        default_factory=dict,
+        description="bonds of an Al with O and with Cl, and Q0, Q1, ...: shares of Al by bridges",
+    )
+    links_by_kind: dict[str, int] = Field(
+        default_factory=dict, description="corner, edge and face links of the last frame"
+    )
+    rings: dict[str, int] = Field(default_factory=dict, description="rings of the last frame by number of Al")
+    bridge_angle: float | None = Field(None, description="mean Al-X-Al angle of the last frame [deg]")
+    mixing: Measured | None = Field(
+        None, description="order of isolated and chain Al within 8 A: 0 for chance, 1 for segregation"
+    )
     chains: tuple[ChainSummary, ...] = Field((), description="Al chains by both rules")
     pair_correlations: dict[str, PairCorrelation] = Field(
         default_factory=dict, description="by pair, 'Al-Cl'"
     )
     curves: BlobRef | None = Field(None, description="g(r) curves, JSON: r [A], g by pair")
-
-
-class SpeciesTransport(Model):
-    """Mean squared displacement of one species and what may be concluded from it."""
-
-    status: str = Field(description="diffusive, subdiffusive or insufficient")
-    reason: str = Field(description="numbers behind the status")
-    exponent: float | None = Field(description="local exponent d ln MSD / d ln t of the last lags [1]")
-    n_eff: float | None = Field(description="total squared displacement / (3 A)^2, independent jumps [1]")
-    last_lag: float | None = Field(description="longest lag time [ps]")
-    last_msd: float | None = Field(description="MSD at the longest lag [A^2]")
-    n_windows: int | None = Field(description="independent windows of the longest lag")
-
-
-class TransportDocument(Document):
-    """Transport in one glass at one temperature."""
-
-    schema_name: str = "transport"
-    provenance: Provenance = Field(description="composition, stage and replica")
-    structure_key: str = Field(description="glass it was measured in")
-    potential_key: str = Field(description="potential that drove it")
-    x: float = Field(description="Li per Al")
-    y: float = Field(description="O per Al")
-    temperature: float = Field(description="thermostat target [K]")
-    mean_temperature: Measured = Field(description="kinetic temperature of the run")
-    duration: float = Field(description="length of the constant-volume run [ps]")
-    drift: str = Field(description="drift removal: framework, com or none")
-    species: dict[str, SpeciesTransport] = Field(description="by species")
-    curves: BlobRef | None = Field(description="MSD curves, JSON: lag [ps], MSD [A^2] by species")
-    trajectory: FileRef | None = Field(description="constant-volume run, H5MD")
 
 
 class ProductionResult(Model):

@@ -78,6 +78,24 @@ class CompositionSummary(Document):
     cl_status: str | None = Field(None, description="MSD status of Cl")
     li_last_msd: Measured | None = Field(None, description="MSD of Li at the longest lag [A^2]")
     li_last_lag: float | None = Field(None, description="longest lag, the shortest among the glasses [ps]")
+    li_diffusion: Measured | None = Field(
+        None,
+        description="D of Li [cm^2/s]; only where every glass is diffusive, its error holds all components",
+    )
+    li_diffusion_between: float | None = Field(None, description="its spread between glasses [cm^2/s]")
+    li_diffusion_within: float | None = Field(None, description="its error within runs [cm^2/s]")
+    li_diffusion_bound: float | None = Field(
+        None, description="where there is no D: the largest upper bound among the glasses [cm^2/s]"
+    )
+    conductivity: Measured | None = Field(None, description="Nernst-Einstein conductivity [mS/cm]")
+    collective_conductivity: Measured | None = Field(None, description="conductivity of all charges [mS/cm]")
+    haven_ratio: Measured | None = Field(None, description="D of Li over D of the charge")
+    n_hops: int = Field(0, ge=0, description="hops of Li in all glasses")
+    hop_rate: Measured | None = Field(None, description="hops per Li and time [1/ns]")
+    hop_shares: dict[str, float] = Field(
+        default_factory=dict, description="share of hops by class, all glasses pooled"
+    )
+    cl_rotation_rate: Measured | None = Field(None, description="rotations per Cl and time [1/ns]")
     sources: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="keys of the documents behind this one, by collection"
     )

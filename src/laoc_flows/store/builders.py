@@ -14,10 +14,11 @@ from jobflow import JobStore
 from laoc_flows.blobs import digest_json
 from laoc_flows.composition import Composition
 from laoc_flows.schemas.base import Provenance
-from laoc_flows.schemas.glass import StructureDocument, TransportDocument
+from laoc_flows.schemas.glass import StructureDocument
 from laoc_flows.schemas.iteration import IterationDocument, Verdict
 from laoc_flows.schemas.label import LabelBatch, LabelStatus
 from laoc_flows.schemas.potential import PotentialDocument
+from laoc_flows.schemas.transport import TransportDocument
 from laoc_flows.store.compositions import CompositionBuilder
 from laoc_flows.store.incremental import LEDGER, Job, OutputBuilder, Source, Upsert, handle, sibling_store
 

@@ -19,11 +19,12 @@ from pydantic import BaseModel
 from laoc_flows.blobs import BlobRef
 from laoc_flows.errors import QueryError
 from laoc_flows.schemas.base import Measured
-from laoc_flows.schemas.glass import StructureDocument, TransportDocument
+from laoc_flows.schemas.glass import StructureDocument
 from laoc_flows.schemas.iteration import IterationDocument
 from laoc_flows.schemas.label import LabelRecord
 from laoc_flows.schemas.potential import PotentialDocument
 from laoc_flows.schemas.summary import CompositionSummary
+from laoc_flows.schemas.transport import TransportDocument
 
 Kind: TypeAlias = Literal["number", "measured", "text", "flag", "time", "nested"]
 """How a field is compared and written; 'measured' is a number with its uncertainty."""

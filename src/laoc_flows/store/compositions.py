@@ -25,7 +25,10 @@ _STRUCTURE_FIELDS: Final = (
     *_COMMON,
     *("status", "reason", "formula", "n_atoms", "density", "links_found", "tetrahedra", "chains"),
 )
-_TRANSPORT_FIELDS: Final = (*_COMMON, "species")
+_TRANSPORT_FIELDS: Final = (
+    *_COMMON,
+    *("species", "nernst_einstein", "collective", "haven_ratio", "hops", "rotations"),
+)
 
 
 class CompositionBuilder(Builder):
@@ -47,7 +50,7 @@ class CompositionBuilder(Builder):
     """
 
     collection: ClassVar[str] = "compositions"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = (("composition_id",), ("campaign_id",), ("x", "y"))
 
     def __init__(self, stores: Mapping[str, Any], target: Any, ledger: Any, chunk_size: int = 100) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from ase import Atoms
 
+from laoc_flows.analysis import Analysis
 from laoc_flows.blobs import BlobRef, FileRef, fetch_file, get_blob
 from laoc_flows.errors import QueryError, ServiceError
 from laoc_flows.frames import decode_frames
@@ -221,6 +223,21 @@ class LaocStore:
             If they are missing or were altered.
         """
         return dict(json.loads(self._blob(doc, "curves")))
+
+    def analysis(self, doc: Mapping[str, Any]) -> Analysis:
+        """Everything the analysis suite says about the run of a transport document.
+
+        Parameters
+        ----------
+        doc : mapping
+            Document of ``transport``.
+
+        Raises
+        ------
+        QueryError
+            If the document has none, for example because an earlier version made it.
+        """
+        return Analysis.model_validate_json(gzip.decompress(self._blob(doc, "analysis")))
 
     def model(self, potential: Mapping[str, Any] | PotentialDocument | str, index: int = 0) -> bytes:
         """Frozen model of a potential, verified against its digest.

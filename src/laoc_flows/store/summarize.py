@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from laoc_flows.analysis.transport.ensemble import CombinedResult, combine
 from laoc_flows.composition import Composition
 from laoc_flows.schemas.base import Measured
 from laoc_flows.schemas.glass import GlassStatus
@@ -206,8 +207,80 @@ def _transport(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if each["last_msd"] is not None
     ]
     return {
+        **_estimates(documents, lithium),
+        **_events(documents),
         "li_status": weakest(each["status"] for each in lithium),
         "cl_status": weakest(each["status"] for each in chlorine),
         "li_last_msd": between(displacements),
         "li_last_lag": min(lags, default=None),
     }
+
+
+def _combined(
+    estimates: Sequence[Mapping[str, Any] | None], unit: str
+) -> tuple[Measured | None, CombinedResult | None]:
+    """Combine the glasses, or give a single one's own number; nothing unless every one of them has a number.
+
+    The mean of those that happen to be diffusive would be one of the fast ones.
+    """
+    known = [each for each in estimates if each is not None and each["value"] is not None]
+    if not known or len(known) < len(estimates):
+        return None, None
+    if len(known) == 1:
+        error = known[0]["standard_error"]
+        return Measured(value=known[0]["value"], standard_error=error, unit=unit, n_independent=1), None
+    found = combine(
+        [each["value"] for each in known], [each["standard_error"] or 0.0 for each in known], unit=unit
+    )
+    if found.value is None:
+        return None, None
+    number = Measured(
+        value=found.value, standard_error=found.standard_error, unit=unit, n_independent=found.n_glasses
+    )
+    return number, found
+
+
+def _estimates(
+    documents: Sequence[Mapping[str, Any]], lithium: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    diffusion = [each.get("diffusion") for each in lithium]
+    number, parts = _combined(diffusion, "cm^2/s")
+    conduction = [each.get("nernst_einstein") for each in documents]
+    collective = [each.get("collective") for each in documents]
+    haven = [each.get("haven_ratio") for each in documents]
+    bounds = [
+        each["upper_bound"] for each in diffusion if each is not None and each["upper_bound"] is not None
+    ]
+    return {
+        "li_diffusion": number,
+        "li_diffusion_between": parts.between_glasses if parts is not None else None,
+        "li_diffusion_within": parts.within_runs if parts is not None else None,
+        "li_diffusion_bound": max(bounds, default=None) if number is None else None,
+        "conductivity": _combined(conduction, "mS/cm")[0],
+        "collective_conductivity": _combined(collective, "mS/cm")[0],
+        "haven_ratio": _combined(haven, "1")[0],
+    }
+
+
+def _events(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    hops = [each["hops"] for each in documents if each.get("hops")]
+    n_hops = sum(each["all"]["count"] for each in hops)
+    classes: dict[str, int] = {}
+    for each in hops:
+        for name, counted in each["classes"].items():
+            classes[name] = classes.get(name, 0) + counted["count"]
+    turns = [
+        each["rotations"]["Cl"]["rotating"]["rate"] for each in documents if "Cl" in each.get("rotations", {})
+    ]
+    return {
+        "n_hops": n_hops,
+        "hop_rate": between(_rate(each["all"]["rate"]) for each in hops),
+        "hop_shares": {name: n / n_hops for name, n in classes.items()} if n_hops else {},
+        "cl_rotation_rate": between(_rate(rate) for rate in turns),
+    }
+
+
+def _rate(value: float | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    return {"value": value, "standard_error": None, "unit": "1/ns", "n_independent": 1}

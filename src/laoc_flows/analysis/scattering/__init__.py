@@ -1,0 +1,1 @@
+"""S(Q) and G(r) as diffraction measures them."""

@@ -1,0 +1,1 @@
+"""How atoms are arranged: bonds, tetrahedra, chains, rings, pair distributions."""

@@ -1,0 +1,1 @@
+"""Frames, trajectories and paths: what every analysis starts from."""

@@ -1,0 +1,1 @@
+"""How far ions get: displacements, diffusion, conductivity."""

@@ -1,0 +1,112 @@
+"""All figures of an analysis, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from matplotlib.figure import Figure
+
+from laoc_flows.errors import InputError
+from laoc_flows.report.figure_chains import chain_length_time, chain_lengths
+from laoc_flows.report.figure_hops import hop_classes, survival
+from laoc_flows.report.figure_msd import msd, msd_comparison
+from laoc_flows.report.figure_network import amorphisation, angles, network
+from laoc_flows.report.figure_pairs import pair_correlations, scattering
+from laoc_flows.report.figure_rotations import rotations
+from laoc_flows.report.figure_types import enrichment, tetrahedra_time
+from laoc_flows.report.style import FORMATS, Analyses, named, write
+
+__all__ = [
+    "FIGURES",
+    "Analyses",
+    "amorphisation",
+    "angles",
+    "chain_length_time",
+    "chain_lengths",
+    "enrichment",
+    "hop_classes",
+    "msd",
+    "msd_comparison",
+    "network",
+    "pair_correlations",
+    "rotations",
+    "scattering",
+    "survival",
+    "tetrahedra_time",
+    "write_figures",
+]
+
+_Draw: TypeAlias = Callable[[Analyses], Figure | None]
+
+FIGURES: dict[str, _Draw] = {
+    "chain_lengths": chain_lengths,
+    "chain_length_time": chain_length_time,
+    "tetrahedra_time": tetrahedra_time,
+    "network": network,
+    "angles": angles,
+    "pair_correlations": pair_correlations,
+    "scattering": scattering,
+    "msd": msd,
+    "msd_comparison": lambda analyses: msd_comparison(named(analyses)),
+    "hop_classes": hop_classes,
+    "enrichment": enrichment,
+    "survival": survival,
+    "rotations": rotations,
+    "amorphisation": amorphisation,
+}
+"""Name of every figure, which is also that of its file, to the function that draws it."""
+
+
+def write_figures(
+    analyses: Analyses, directory: str | Path, formats: Sequence[str] = ("png", "pdf")
+) -> list[Path]:
+    """Draw and write every figure that the analysis allows.
+
+    Parameters
+    ----------
+    analyses : Analysis or mapping of str to Analysis
+        One analysis, or several by label, drawn side by side.
+    directory : str or Path
+        Where to; made if it is not there.
+    formats : sequence of {"png", "pdf", "svg"}, default ("png", "pdf")
+        Formats of the files.
+
+    Returns
+    -------
+    list of Path
+        The files, named as in `FIGURES`. The same analysis gives the same bytes.
+
+    Raises
+    ------
+    InputError
+        When a format is unknown.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from ase.build import bulk
+    >>> from laoc_flows.analysis.suite import analyze
+    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> run = Trajectory.from_ase([bulk("LiCl", "rocksalt", a=5.13, cubic=True)], time_step=1.0)
+    >>> with TemporaryDirectory() as directory:
+    ...     [path.name for path in write_figures(analyze(run, parts=("pairs",)), directory, ["png"])]
+    ['pair_correlations.png']
+    """
+    unknown = [kind for kind in formats if kind not in FORMATS]
+    if unknown:
+        message = f"there is no figure format {', '.join(map(repr, unknown))}"
+        raise InputError(message, remedy=f"formats: {', '.join(FORMATS)}")
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, draw in FIGURES.items():
+        figure = draw(analyses)
+        if figure is None:
+            continue
+        for kind in formats:
+            path = directory / f"{name}.{kind}"
+            write(figure, path, kind)
+            written.append(path)
+    return written

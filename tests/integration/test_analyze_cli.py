@@ -1,0 +1,128 @@
+"""``laoc analyze`` as a user runs it: a file, a folder, one JSON and the figures; or one line that says what is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import make_supercell
+from ase.io import write
+from ase.spacegroup import crystal
+
+from laoc_flows.analysis import Analysis, Trajectory, analyze
+
+LAOC = str(Path(sys.executable).with_name("laoc"))
+
+
+def laoc(*arguments, directory):
+    return subprocess.run(
+        [LAOC, *map(str, arguments)], cwd=directory, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def cell():
+    """LiAlCl4, P2_1/c (Mairesse 1977, COD 1004036), doubled along a and b."""
+    atoms = crystal(
+        ["Li", "Al", "Cl", "Cl", "Cl", "Cl"],
+        [
+            (0.15688, 0.98308, 0.36658),
+            (0.70588, 0.32198, 0.89924),
+            (0.69400, 0.18329, 0.04695),
+            (0.80902, 0.62835, 0.92849),
+            (0.92580, 0.18160, 0.81372),
+            (0.43947, 0.31364, 0.81280),
+        ],
+        spacegroup=14,
+        cellpar=[7.007, 6.504, 12.995, 90, 93.32, 90],
+    )
+    return make_supercell(atoms, np.diag([2, 2, 1]))
+
+
+@pytest.fixture(scope="module")
+def run(cell):
+    rng = np.random.default_rng(4)
+    positions = cell.positions + rng.normal(scale=0.05, size=(500, len(cell), 3))
+    li = np.array(cell.get_chemical_symbols()) == "Li"
+    positions[:, li] += rng.normal(scale=0.12, size=(500, li.sum(), 3)).cumsum(axis=0)
+    return Trajectory(cell.get_chemical_symbols(), positions, cell.cell.array, time_step=0.1)
+
+
+def test_a_file_becomes_one_json_and_the_figures(run, cell, tmp_path):
+    run.write(tmp_path / "run.h5md", dtype="float64")
+    write(tmp_path / "crystal.cif", cell)
+    done = laoc(
+        "analyze", "run.h5md", "-T", 300, "--out", "made", "--crystal", "crystal.cif", directory=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    found = Analysis.model_validate_json((tmp_path / "made/analysis.json").read_text())
+    assert found.system.temperature == 300
+    assert found.missing == {}
+    same = analyze(run, 300.0, parts=("msd", "hops"))
+    assert found.msd["Li"].value == pytest.approx(same.msd["Li"].value, abs=1e-9)
+    assert found.hops.n_hops == same.hops.n_hops
+    figures = {path.name for path in (tmp_path / "made").iterdir()} - {"analysis.json"}
+    for name in ("chain_lengths", "hop_classes", "enrichment", "msd", "pair_correlations", "tetrahedra_time"):
+        assert {f"{name}.png", f"{name}.pdf"} <= figures
+    assert all((tmp_path / "made" / name).stat().st_size > 5000 for name in figures)
+    assert "D(Li)" in done.stdout
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+
+
+def test_any_format_a_window_and_no_figures(run, tmp_path):
+    frames = [
+        Atoms(run.species, positions=p, cell=c, pbc=True)
+        for p, c in zip(run.positions, run.cells, strict=True)
+    ]
+    write(tmp_path / "run.extxyz", frames[:60])
+    done = laoc(
+        *(
+            "analyze",
+            "run.extxyz",
+            "--time-step",
+            0.1,
+            "--start",
+            1,
+            "--stop",
+            5,
+            "--no-figures",
+            "-o",
+            "made",
+        ),
+        directory=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "made/analysis.json").read_text())
+    assert (found["system"]["n_frames"], found["system"]["start_time"]) == (40, 1.0)
+    assert found["missing"]["conductivity"] == "no temperature was given"
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["analysis.json"]
+    assert "no conductivity: no temperature was given" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nowhere.h5",), ("nowhere.h5", "no such file")),
+        (("run.extxyz",), ("run.extxyz", "time_step")),
+        (("run.extxyz", "--time-step", "-1"), ("-1",)),
+        (("run.extxyz", "--time-step", "0.1", "-T", "-5"), ("--temperature -5.0", "kelvin")),
+        (("run.extxyz", "--time-step", "0.1", "--bond", "Cl"), ("--bond 'Cl'", "Cl=2.8")),
+        (("run.extxyz", "--time-step", "0.1", "--center", "P", "--ligands", "S"), ("P-S", "cutoff")),
+        (("run.extxyz", "--time-step", "0.1", "--crystal", "none.cif"), ("none.cif", "--crystal")),
+        (("run.extxyz", "--time-step", "0.1", "--start", "99"), ("99", "no frame")),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, arguments, words):
+    frames = [Atoms(run.species, positions=p, cell=run.cells[0], pbc=True) for p in run.positions[:3]]
+    write(tmp_path / "run.extxyz", frames)
+    done = laoc("analyze", *arguments, "--out", "made", directory=tmp_path)
+    assert done.returncode == 2
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("laoc: ")
+    for word in words:
+        assert word in line
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,74 @@
+"""From the transport of several glasses to that of their composition."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from laoc_flows.store.summarize import Sources, summarize
+
+
+def estimate(value, error=1e-8, bound=None):
+    return {"value": value, "standard_error": error, "upper_bound": bound, "status": "s", "reason": ""}
+
+
+def glass(key, diffusion, conductivity=None, counts=(0, 0, 0), rate=None, turns=None):
+    classes = dict(zip(("intra-chain", "inter-chain", "isolated-assisted"), counts, strict=True))
+    return {
+        "key": key,
+        "species": {"Li": {"status": "diffusive", "last_lag": 5.0, "last_msd": 3.0, "diffusion": diffusion}},
+        "nernst_einstein": conductivity,
+        "hops": {
+            "all": {"count": sum(counts), "rate": rate},
+            "classes": {name: {"count": n} for name, n in classes.items()},
+        },
+        "rotations": {"Cl": {"rotating": {"rate": turns}}},
+    }
+
+
+def summary(*glasses):
+    return summarize(Sources("c", "x1.000-y0.750", datetime(2026, 1, 1, tzinfo=UTC), transport=glasses))
+
+
+def test_one_glass_gives_its_own_number():
+    found = summary(glass("a", estimate(2e-7), estimate(10.0, 0.5)))
+    assert found.li_diffusion.value == pytest.approx(2e-7)
+    assert found.li_diffusion.standard_error == pytest.approx(1e-8)
+    assert found.conductivity.value == pytest.approx(10.0)
+    assert found.conductivity.unit == "mS/cm"
+
+
+def test_several_glasses_keep_both_parts_of_the_error():
+    values = [1e-7, 2e-7, 3e-7, 4e-7, 5e-7]
+    found = summary(*(glass(str(k), estimate(v, 2e-8)) for k, v in enumerate(values)))
+    assert found.li_diffusion.value == pytest.approx(3e-7)
+    assert found.li_diffusion.n_independent == 5
+    # The standard error of five values whose spread is sqrt(2.5)e-7 is that over sqrt(5).
+    assert found.li_diffusion.standard_error == pytest.approx(0.5**0.5 * 1e-7, rel=0.05)
+    # The spread of the glasses themselves is what is seen less what the runs add.
+    assert found.li_diffusion_within == pytest.approx(2e-8)
+    assert found.li_diffusion_between == pytest.approx((2.5 - 0.04) ** 0.5 * 1e-7, rel=0.02)
+
+
+def test_a_glass_without_a_number_takes_the_number_from_all():
+    found = summary(glass("a", estimate(2e-7)), glass("b", estimate(None, None, 8e-7)))
+    assert found.li_diffusion is None
+    assert found.li_diffusion_bound == 8e-7
+
+
+def test_hops_are_pooled_and_rates_averaged():
+    found = summary(
+        glass("a", None, counts=(8, 1, 1), rate=4.0, turns=1.0),
+        glass("b", None, counts=(10, 0, 0), rate=6.0, turns=3.0),
+    )
+    assert found.n_hops == 20
+    assert found.hop_shares == {"intra-chain": 0.9, "inter-chain": 0.05, "isolated-assisted": 0.05}
+    assert (found.hop_rate.value, found.hop_rate.standard_error) == (5.0, pytest.approx(1.0))
+    assert found.cl_rotation_rate.value == 2.0
+
+
+def test_documents_of_earlier_versions_are_summarized_too():
+    found = summary(
+        {"key": "old", "species": {"Li": {"status": "insufficient", "last_lag": 1.0, "last_msd": 1.0}}}
+    )
+    assert (found.li_diffusion, found.n_hops, found.hop_shares) == (None, 0, {})
+    assert found.li_status == "insufficient"
