@@ -1,6 +1,6 @@
 """Makes the figures of the pages on the analysis: model glasses, a crystal with disorder by hand, made-up numbers.
 
-Nothing of it is a result on a material. A run from scratch takes some ten minutes and a LAMMPS; trajectories that are in
+Nothing of it is a result on a material. From scratch it takes LAMMPS and some twenty minutes; trajectories that are in
 the folder of runs already are used again.
 """
 
