@@ -9,9 +9,11 @@ compared with what.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -28,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from analysis_inputs import INTERVAL, TEMPERATURE, VIBRATION, WALK, copies, copies_file, source_run
-from analysis_peers import Case, Sizes
+from analysis_peers import PACKAGES, Case, Sizes
 from analysis_peers_motion import msd_cases, msd_cases_of_structures
 from analysis_peers_structure import CHAINS, chain_cases, rdf_cases
 from analysis_report import plot, tables
@@ -42,25 +44,13 @@ from laoc_flows.analysis.structure.survey import survey
 
 HERE = Path(__file__).parent
 WIDTH = 170
+KERNELS = "kernels"
+"""Compiled by the first process of all, used by the others."""
 THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
-)
-PACKAGES = (
-    "laoc-flows",
-    "numpy",
-    "scipy",
-    "numba",
-    "tidynamics",
-    "MDAnalysis",
-    "pymatgen",
-    "pymatgen-analysis-diffusion",
-    "kinisi",
-    "GEMDAT",
-    "freud-analysis",
-    "networkx",
 )
 CELLS = ((1, 1, 1), (2, 2, 1), (2, 2, 2), (3, 3, 3))
 BIG = CELLS[-1]
@@ -73,7 +63,7 @@ PARTS_OF_SCALING: dict[str, Callable[[Trajectory], object]] = {
     "bond_history": bond_history,
 }
 
-console = Console(stderr=True)
+console = Console(stderr=True, width=WIDTH, log_path=False)
 
 
 @dataclass(frozen=True)
@@ -181,7 +171,8 @@ def measure(plan: Plan, folder: Path, *, long: bool) -> dict[str, Any]:
     console.log(f"model glass: 96 atoms, {plan.source} frames")
     small = source_run(folder, plan.source)
     brief = small.block(0, 60).write(folder / "brief.h5md")
-    warm = _worker("warm-up", brief, folder, cold=True)
+    shutil.rmtree(folder / KERNELS, ignore_errors=True)
+    warm = _worker("warm-up", brief, folder)
     found: dict[str, Any] = {"about": _about(plan), "warm_up": warm, "comparisons": []}
     n_large = max(plan.large.msd, plan.large.structures, plan.large.rdf, plan.large.loop)
     for repeats, n_frames, sizes, r_max in (((1, 1, 1), 0, plan.small, 6.9), (BIG, n_large, plan.large, 8.0)):
@@ -247,9 +238,14 @@ def _cases(run: Trajectory, sizes: Sizes, r_max: float) -> Iterator[Case]:
 
 
 def _cpu_time(work: Callable[[], object]) -> tuple[float, Any]:
+    """Time one call; as in timeit, the collection of old garbage is not part of it."""
+    gc.collect()
+    gc.disable()
     began = time.process_time()
     result = work()
-    return time.process_time() - began, result
+    seconds = time.process_time() - began
+    gc.enable()
+    return seconds, result
 
 
 def _compare(case: Case, n_atoms: int, plan: Plan) -> dict[str, Any]:
@@ -326,15 +322,11 @@ def _exponent(points: list[list[float]]) -> dict[str, float]:
     }
 
 
-def _worker(
-    job: str, brief: Path, folder: Path, large: Path | None = None, *, cold: bool = False
-) -> dict[str, Any]:
+def _worker(job: str, brief: Path, folder: Path, large: Path | None = None) -> dict[str, Any]:
     """Do a job of analysis_suite.py in a process of its own, and watch the memory that it cannot give back."""
     console.log(f"process: {job}")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        environment = os.environ | {"TMPDIR": scratch}
-        if cold:
-            environment["NUMBA_CACHE_DIR"] = scratch
+        environment = os.environ | {"TMPDIR": scratch, "NUMBA_CACHE_DIR": str(folder / KERNELS)}
         stride = ["--stride", "10"] if job == "streaming" else []
         files = [str(path) for path in (brief, large) if path is not None]
         command = [sys.executable, str(HERE / "analysis_suite.py"), job, *files, *stride]

@@ -17,6 +17,21 @@ from pymatgen.core import Lattice, Structure
 from laoc_flows.analysis import Trajectory
 from laoc_flows.analysis.trajectories.frame import FloatArray
 
+PACKAGES = (
+    "laoc-flows",
+    "numpy",
+    "scipy",
+    "numba",
+    "tidynamics",
+    "MDAnalysis",
+    "pymatgen",
+    "pymatgen-analysis-diffusion",
+    "kinisi",
+    "GEMDAT",
+    "freud-analysis",
+    "networkx",
+)
+"""Whose versions are reported."""
 SINGLE = 2e-4
 """Relative tolerance in single precision."""
 DOUBLE = 1e-8

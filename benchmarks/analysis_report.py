@@ -101,7 +101,9 @@ def _steps(job: dict[str, Any], title: str) -> Table:
         f"peak memory {job['peak_rss_MiB']} MiB, {job['peak_anonymous_MiB']} MiB of it not backed by files"
     )
     table = _table(f"{title}; {memory}", "step", "wall (s)", "CPU (s)", left=1)
-    rows = [*job["steps"].items(), ("total without import and first calls", job["total"])]
+    rows = list(job["steps"].items())
+    if "n_frames" in job:
+        rows.append(("total without import and first call", job["total"]))
     for name, times in rows:
         table.add_row(name, f"{times['wall_s']:.2f}", f"{times['cpu_s']:.2f}")
     for name, reason in job.get("missing", {}).items():

@@ -106,13 +106,19 @@ def test_any_format_a_window_and_no_figures(run, tmp_path):
     ("arguments", "words"),
     [
         (("nowhere.h5",), ("nowhere.h5", "no such file")),
-        (("run.extxyz",), ("run.extxyz", "time_step")),
+        (("run.extxyz",), ("run.extxyz", "--time-step")),
         (("run.extxyz", "--time-step", "-1"), ("-1",)),
-        (("run.extxyz", "--time-step", "0.1", "-T", "-5"), ("--temperature -5.0", "kelvin")),
+        (("run.extxyz", "--time-step", "0.1", "-T", "-5"), ("--temperature -5", "kelvin")),
         (("run.extxyz", "--time-step", "0.1", "--bond", "Cl"), ("--bond 'Cl'", "Cl=2.8")),
-        (("run.extxyz", "--time-step", "0.1", "--center", "P", "--ligands", "S"), ("P-S", "cutoff")),
+        (("run.extxyz", "--time-step", "0.1", "--center", "P", "--ligands", "S"), ("no P", "Li, Al, Cl")),
         (("run.extxyz", "--time-step", "0.1", "--crystal", "none.cif"), ("none.cif", "--crystal")),
-        (("run.extxyz", "--time-step", "0.1", "--start", "99"), ("99", "no frame")),
+        (("run.extxyz", "--time-step", "0.1", "--start", "99"), ("99", "no frame", "0.2 ps")),
+        (("run.extxyz", "--time-step", "0.1", "--stop", "-1"), ("--stop -1", "not after")),
+        (("run.extxyz", "--time-step", "0.1", "-T", "inf"), ("--temperature inf",)),
+        (("run.extxyz", "--time-step", "0.1", "--bond", "Cl=-2.8"), ("--bond Cl -2.8", "positive")),
+        (("run.extxyz", "--time-step", "0.1", "--chain", "nan"), ("--chain nan",)),
+        (("run.extxyz", "--time-step", "0.1", "--carrier", "Na"), ("--carrier Na", "Li, Al, Cl")),
+        (("run.extxyz", "--time-step", "0.1", "--liquid", "run.extxyz"), ("--liquid", "--crystal")),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, arguments, words):
@@ -126,3 +132,33 @@ def test_a_mistake_is_one_line_and_leaves_nothing(run, tmp_path, arguments, word
         assert word in line
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("out", ["file/made", "file"])
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(run, tmp_path, out):
+    (tmp_path / "file").write_text("mine")
+    run.block(0, 3).write(tmp_path / "run.h5")
+    done = laoc("analyze", "run.h5", "--out", out, directory=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"laoc: --out {out}: it cannot be written")
+    assert "survey" not in done.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_was_there(run, tmp_path):
+    # Less room than the JSON needs, more than everything before it.
+    run.write(tmp_path / "run.h5")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/analysis.json").write_text("before")
+    script = f"ulimit -f 400; trap '' XFSZ; exec {LAOC} analyze run.h5 --out made --no-figures"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "--out made: it cannot be written" in done.stderr.splitlines()[-1]
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["analysis.json"]
+    assert (tmp_path / "made/analysis.json").read_text() == "before"

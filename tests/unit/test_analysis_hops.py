@@ -395,6 +395,24 @@ def test_site_borders_split_where_the_ion_moved():
     assert site_borders(back, 10, 1.5).tolist() == [0, 20, 40, 60]
 
 
+@pytest.mark.parametrize(("n_away", "borders"), [(5, [0, 45]), (9, [0, 49]), (10, [0, 20, 30, 50])])
+def test_a_far_place_counts_only_after_a_whole_dwell(n_away, borders):
+    # Six samples of ten at 4 A move a mean by 2.4 A, but they are no dwell of ten.
+    positions = np.zeros((40 + n_away, 3))
+    positions[20 : 20 + n_away, 0] = 4.0
+    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(positions, axis=0)])
+    assert site_borders(sums, 10, 1.5).tolist() == borders
+    at_the_end = [0, 20, 30] if n_away == 10 else [0, 20 + n_away]
+    assert site_borders(sums[: 21 + n_away], 10, 1.5).tolist() == at_the_end
+
+
+@pytest.mark.parametrize(("away", "n_moves"), [(0.5, 0), (0.8, 0), (1.4, 2)])
+def test_a_move_at_one_host_lasts_the_dwell_time(away, n_moves):
+    ion = path((0, site(A)), (6, site(A, side=2.0)), (6 + away, site(A)), ramp=1)
+    result = hops(make([ion]))
+    assert (result.n_hops, result.n_moves) == (0, n_moves)
+
+
 def test_blocks_equal_the_moving_average_of_the_whole():
     rng = np.random.default_rng(1)
     run = Trajectory(("Li",) * 3, np.cumsum(rng.normal(0, 0.1, (97, 3, 3)), axis=0), CELL, 0.02)

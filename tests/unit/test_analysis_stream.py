@@ -14,7 +14,8 @@ from ase.io import write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laoc_flows.analysis import Trajectory, h5md, msd, rdf, series
+from laoc_flows.analysis import Trajectory, msd, rdf
+from laoc_flows.analysis.trajectories import h5md, series
 from laoc_flows.errors import TrajectoryError
 
 SPECIES = ("Li", "Li", "Al", "O", "Cl", "Cl")

@@ -151,3 +151,14 @@ def test_parts_are_chosen_by_name_and_announced_in_order(run):
     with pytest.raises(InputError, match="no part nothing"):
         analyze(run, parts=("nothing",))
     assert len(PARTS) == len(set(PARTS))
+
+
+def test_copies_of_one_cell_are_fewer_samples(run):
+    once, copied = (analyze(run, 300.0, parts=("msd", "diffusion", "conductivity"), copies=n) for n in (1, 2))
+    assert copied.system.copies == 2
+    assert copied.windows["Li"].n_eff == pytest.approx(once.windows["Li"].n_eff / 2)
+    # Half the samples: sqrt(2) times the error.
+    assert copied.diffusion["Li"].standard_error == pytest.approx(
+        2**0.5 * once.diffusion["Li"].standard_error, rel=0.25
+    )
+    assert copied.nernst_einstein.standard_error > 1.15 * once.nernst_einstein.standard_error

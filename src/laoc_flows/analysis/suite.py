@@ -74,6 +74,7 @@ def analyze(
     crystal: FrameSeries | StructureLike | None = None,
     liquid: FrameSeries | StructureLike | None = None,
     drift: Drift = "framework",
+    copies: int = 1,
     stride: int = 1,
     parts: Collection[Part] = PARTS,
     seed: int = 0,
@@ -104,6 +105,9 @@ def analyze(
         The liquid that Theta_g refers to; without it there is no Theta_g.
     drift : {"framework", "com", "none"}, default "framework"
         What is held at rest.
+    copies : int, default 1
+        Number of exact copies of one cell that the run started from (27 for a 3x3x3 supercell that was not melted
+        again): atoms of different copies are not independent samples.
     stride : int, default 1
         Structure is looked at in every so many frames; motion always in all.
     parts : collection of str, default all
@@ -168,6 +172,7 @@ def analyze(
         bond_cutoffs={s: float(cutoffs[s]) for s in ligands},
         chain_cutoff=reach,
         drift=drift,
+        copies=copies,
         stride=stride,
         seed=seed,
     )
@@ -267,14 +272,18 @@ class _Suite:
     def _msd(self) -> None:
         s = self.system
         self._each("msd", list(s.formula), lambda symbol: msd(self.trajectory, symbol, s.drift, s.carrier))
-        self.found["windows"] = {k: diffusive_window(v) for k, v in self.found["msd"].items()}
+        self.found["windows"] = {
+            k: diffusive_window(v, copies=s.copies) for k, v in self.found["msd"].items()
+        }
 
     def _diffusion(self) -> None:
         s = self.system
         self._each(
             "diffusion",
             list(s.formula),
-            lambda symbol: self_diffusion(self.trajectory, symbol, s.drift, s.carrier, seed=s.seed),
+            lambda symbol: self_diffusion(
+                self.trajectory, symbol, s.drift, s.carrier, copies=s.copies, seed=s.seed
+            ),
         )
 
     def _conductivity(self) -> None:
@@ -283,6 +292,7 @@ class _Suite:
             "charges": self.charges,
             "carrier": s.carrier,
             "drift": s.drift,
+            "copies": s.copies,
             "seed": s.seed,
         }
         self._keep("haven", lambda: haven_ratio(self.trajectory, **roles))

@@ -42,6 +42,7 @@ class System(Result):
     bond_cutoffs: dict[str, float] = Field(description="Ligand to its bond cutoff [A].")
     chain_cutoff: float = Field(description="Center-center cutoff of the distance rule [A].")
     drift: Drift = Field(description="What is held at rest.")
+    copies: int = Field(description="Exact copies of one cell that the run started from.", ge=1)
     stride: int = Field(description="Structure is looked at in every so many frames.", ge=1)
     seed: int = Field(description="Seed of every random choice.", ge=0)
 

@@ -2,100 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from laoc_flows.analysis import Analysis, FrameSeries, Trajectory, analyze, as_frame
+from laoc_flows.analysis import Trajectory, analyze
+from laoc_flows.cli.analyze_input import (
+    cell_of,
+    cutoffs,
+    folder,
+    in_words_of_options,
+    numbers,
+    positive,
+    present,
+    reference,
+    selected,
+    write_json,
+    writing,
+)
 from laoc_flows.cli.console import console, fails_clearly, say
 from laoc_flows.composition import FORMAL_CHARGES
-from laoc_flows.errors import InputError, LaocError
+from laoc_flows.errors import InputError
 from laoc_flows.report.figures import write_figures
 from laoc_flows.report.headline import headline
-
-IN_MEMORY = 512 * 2**20
-"""Positions [bytes] up to which a trajectory is held in memory; a larger one is read chunk by chunk."""
-_JSON = "analysis.json"
-
-
-def _pairs(given: list[str], option: str) -> dict[str, float]:
-    """Parse ``Cl=2.8`` and the like."""
-    found: dict[str, float] = {}
-    for each in given:
-        name, _, number = each.partition("=")
-        try:
-            found[name.strip()] = float(number)
-        except ValueError:
-            message = f"{option} {each!r} is not ELEMENT=NUMBER"
-            raise InputError(message, remedy=f"for example {option} Cl=2.8") from None
-    return found
-
-
-def _cell_of(text: str | None) -> Path | list[list[float]] | None:
-    """Path of a cell file, or three or nine numbers [A]."""
-    if text is None:
-        return None
-    try:
-        numbers = [float(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        return Path(text)
-    if len(numbers) == 3:  # noqa: PLR2004 - three edges
-        return [[numbers[0], 0.0, 0.0], [0.0, numbers[1], 0.0], [0.0, 0.0, numbers[2]]]
-    if len(numbers) == 9:  # noqa: PLR2004 - three vectors
-        return [numbers[0:3], numbers[3:6], numbers[6:9]]
-    message = f"--cell {text!r} has {len(numbers)} numbers"
-    raise InputError(
-        message, remedy="give a CP2K .cell file, three edges, or nine components, row by row [A]"
-    )
-
-
-def _reference(path: Path | None, option: str) -> FrameSeries | None:
-    if path is None:
-        return None
-    from ase.io import read
-
-    if not path.is_file():
-        message = "there is no such file"
-        raise InputError(message, where=str(path), remedy=f"{option} names a structure or a trajectory")
-    try:
-        return Trajectory.read(path)
-    except LaocError:
-        try:
-            frame = as_frame(read(path))
-        except LaocError:
-            raise
-        except Exception as error:  # ASE's readers raise anything
-            message = f"neither a trajectory nor a structure ({type(error).__name__}: {error})"
-            raise InputError(message, where=str(path)) from error
-    return Trajectory(frame.species, frame.positions[None], frame.cell, time_step=1.0)
-
-
-def _selected(series: FrameSeries, start: float | None, stop: float | None) -> FrameSeries:
-    if start is not None or stop is not None:
-        series = series.window(
-            series.start_time if start is None else start, float("inf") if stop is None else stop
-        )
-    if 24 * series.n_atoms * series.n_frames <= IN_MEMORY:
-        return series.block(0, series.n_frames)
-    return series
-
-
-def _write(analysis: Analysis, directory: Path) -> Path:
-    path = directory / _JSON
-    part = directory / f".{_JSON}.{os.getpid()}.part"
-    try:
-        part.write_text(analysis.model_dump_json(indent=1) + "\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 @fails_clearly
@@ -170,6 +104,9 @@ def analyze_command(
             "--cell", help="CP2K .cell file, or edges [A], for XYZ files without.", show_default=False
         ),
     ] = None,
+    copies: Annotated[
+        int, typer.Option("--copies", min=1, help="Exact copies of one cell that the run started from.")
+    ] = 1,
     stride: Annotated[
         int, typer.Option("--stride", min=1, help="Look at structure in every n-th frame.")
     ] = 1,
@@ -177,70 +114,78 @@ def analyze_command(
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
 ) -> None:
     """Analyze a trajectory: structure, chains, hops, rotations, diffusion and conductivity."""
-    if temperature is not None and not temperature > 0:
-        message = f"--temperature {temperature} is not a temperature"
-        raise InputError(message, remedy="give kelvin")
-    if out.exists() and not out.is_dir():
-        message = "this is a file, not a folder"
-        raise InputError(message, where=str(out), remedy="give another --out")
+    positive(temperature, "--temperature", "kelvin")
+    positive(chain, "--chain", "angstrom")
+    if liquid is not None and crystal is None:
+        message = "--liquid needs --crystal"
+        raise InputError(message, remedy="give the crystal that the degree of amorphisation refers to")
     names = [name.strip() for name in ligands.split(",") if name.strip()]
-    options = {
-        "bond_cutoffs": _pairs(bond, "--bond") if bond else None,
+    options: dict[str, Any] = {
+        "bond_cutoffs": cutoffs(bond or [], "--bond"),
         "chain_cutoff": chain,
-        "crystal": _reference(crystal, "--crystal"),
-        "liquid": _reference(liquid, "--liquid"),
-        "charges": FORMAL_CHARGES | _pairs(charge or [], "--charge"),
+        "crystal": reference(crystal, "--crystal"),
+        "liquid": reference(liquid, "--liquid"),
+        "charges": FORMAL_CHARGES | numbers(charge or [], "--charge"),
     }
     shown = sys.stderr.isatty()
-    with Progress(
-        TextColumn("{task.description:14}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        transient=True,
-        disable=not shown,
-        console=Console(stderr=True),
-    ) as display:
+    with (
+        Progress(
+            TextColumn("{task.description:14}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            transient=True,
+            disable=not shown,
+            console=Console(stderr=True),
+        ) as display,
+        folder(out),
+    ):
         task = display.add_task("reading", total=None)
-        reading: Callable[[int, int | None], None] = lambda done, total: display.update(  # noqa: E731
-            task, completed=done, total=total
-        )
-        series = Trajectory.open(
-            file,
-            time_step,
-            md_step=md_step,
-            elements=[name.strip() for name in elements.split(",")] if elements else None,
-            cell=_cell_of(cell),
-            progress=reading,
-        )
+
+        def reading(done: int, total: int | None) -> None:
+            display.update(task, completed=done, total=total)
 
         def step(part: str, done: int, total: int) -> None:
             display.update(task, description=part, completed=done, total=total)
             if not shown and part != "done":
                 say(f"{part} ({done + 1}/{total})")
 
+        with in_words_of_options():
+            series = Trajectory.open(
+                file,
+                time_step,
+                md_step=md_step,
+                elements=[name.strip() for name in elements.split(",")] if elements else None,
+                cell=cell_of(cell),
+                progress=reading,
+            )
+        present(series, center, names, carrier)
         analysis = analyze(
-            _selected(series, start, stop),
+            selected(series, start, stop),
             temperature,
             center=center,
             ligands=names,
             carrier=carrier,
+            copies=copies,
             stride=stride,
             seed=seed,
             progress=step,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
-        out.mkdir(parents=True, exist_ok=True)
-        written = [_write(analysis, out)]
-        if figures:
-            display.update(task, description="figures", completed=0, total=None)
-            written += write_figures(analysis, out)
+        with writing(out):
+            written = [write_json(analysis, out)]
+            if figures:
+                display.update(task, description="figures", completed=0, total=None)
+                written += write_figures(analysis, out)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column()
     for name, value in headline(analysis):
         table.add_row(name, value)
     console().print(table)
+    reasons: dict[str, list[str]] = {}
     for part, reason in analysis.missing.items():
-        say(f"no {part}: {reason}")
-    say(f"wrote {len(written)} files to {out}")
+        reasons.setdefault(reason, []).append(part)
+    for reason, parts in reasons.items():
+        say(f"no {', '.join(parts)}: {reason}")
+    say(f"wrote {', '.join(sorted({path.name for path in written if path.suffix != '.pdf'}))} to {out}")

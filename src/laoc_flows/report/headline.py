@@ -153,9 +153,11 @@ def _transport(analysis: Analysis) -> Iterator[Line]:
         yield f"D({symbol})", _quantity(found, _D_UNIT)
     if analysis.jump_diffusion is not None and analysis.jump_diffusion.value is not None:
         jump = analysis.jump_diffusion
+        value = "no hops to take it from"
+        if jump.status == "ok" and jump.value is not None:
+            value = f"{number(jump.value, jump.standard_error)} {_D_UNIT}, if they were uncorrelated"
         status = "" if jump.status == "ok" else f"{jump.status}: "
-        value = number(jump.value or 0.0, jump.standard_error)
-        yield f"D({carrier}) of hops", f"{status}{value} {_D_UNIT}, if they were uncorrelated"
+        yield f"D({carrier}) of hops", f"{status}{value}"
     for name, sigma in (("Nernst-Einstein", analysis.nernst_einstein), ("collective", analysis.collective)):
         if sigma is not None:
             yield f"{_SIGMA} {name}", _quantity(sigma, "mS/cm")
@@ -220,6 +222,8 @@ def _amorphisation(analysis: Analysis) -> Iterator[Line]:
         return
     status = "" if found.status == "ok" else f"{found.status}: "
     parts = [f"{_THETA}_S = {_measured(found.theta_s)}"]
+    if found.theta_s_corrected is not None:
+        parts = [f"{_THETA}_S = {number(found.theta_s_corrected, found.theta_s.standard_error)}, corrected"]
     if found.theta_g is not None:
         parts.append(f"{_THETA}_g = {number(found.theta_g)}")
     if found.displaced_fraction is not None:

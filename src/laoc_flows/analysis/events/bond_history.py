@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.structure.kernels import half_pairs
 from laoc_flows.analysis.trajectories.frame import Column, FloatArray, IntArray, Result
 from laoc_flows.analysis.trajectories.paths import CARRIER, Drift, Paths
@@ -285,7 +285,7 @@ def _named(over: IntArray, atoms: IntArray, n_centers: int) -> IntArray:
     return named
 
 
-@njit(cache=True)
+@compiled
 def _take_out(ligand: int, slot: int, stop: int, slots: IntArray, sums: FloatArray, row: IntArray) -> float:
     row[0] = ligand
     row[1:6] = slots[ligand, slot, :5]
@@ -294,7 +294,7 @@ def _take_out(ligand: int, slot: int, stop: int, slots: IntArray, sums: FloatArr
     return sums[ligand, slot]
 
 
-@njit(cache=True)
+@compiled
 def _close(stop: int, slots: IntArray, sums: FloatArray) -> tuple[IntArray, FloatArray]:
     """Take out every bond that was not seen in frame `stop`."""
     n_open = 0
@@ -312,7 +312,7 @@ def _close(stop: int, slots: IntArray, sums: FloatArray) -> tuple[IntArray, Floa
     return over, lengths
 
 
-@njit(cache=True)
+@compiled
 def _find(slots: IntArray, center: int, image: IntArray) -> int:
     for slot in range(slots.shape[0]):
         held = slots[slot]
@@ -321,7 +321,7 @@ def _find(slots: IntArray, center: int, image: IntArray) -> int:
     return -1
 
 
-@njit(cache=True)
+@compiled
 def _advance(
     frame: int,
     centers: IntArray,
@@ -355,7 +355,7 @@ def _advance(
     return over, lengths
 
 
-@njit(cache=True)
+@compiled
 def _find_free(slots: IntArray) -> int:
     for slot in range(slots.shape[0]):
         if slots[slot, 0] < 0:

@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from pydantic import Field
 from scipy.stats import CensoredData, ecdf
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.events.bond_history import HYSTERESIS, BondHistory, bond_history
 from laoc_flows.analysis.events.ligand_hosts import HostChanges, HostStretches, host_changes, host_stretches
 from laoc_flows.analysis.rates import Rate, Share, poisson_rate, wilson_share
@@ -269,7 +269,7 @@ def _correlations(history: BondHistory, rows: IntArray) -> tuple[IntArray, Float
     return lags, same[: len(lags)] / origins, any_[: len(lags)] / origins
 
 
-@njit(cache=True)
+@compiled
 def _kinks(bond: IntArray, start: IntArray, stop: IntArray, n_frames: int) -> IntArray:
     """Return the second difference, over lags from -n_frames on, of the number of pairs of frames of equal bonds."""
     kinks = np.zeros(2 * n_frames + 2, np.int64)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray
 
 OTHER, CENTER, CARRIER, LIGAND = 0, 1, 2, 3
@@ -19,7 +19,7 @@ _BASE = 8192
 _TIE = 1e-9
 
 
-@njit(cache=True)
+@compiled
 def host_code(center: int, a: int, b: int, c: int) -> int:
     """Pack a center and its lattice image into one number."""
     shift = MAX_IMAGE + 1
@@ -45,7 +45,7 @@ def decode(codes: IntArray) -> tuple[IntArray, IntArray]:
     return codes // _BASE**3, digits - MAX_IMAGE - 1
 
 
-@njit(cache=True)
+@compiled
 def bonded_centers(
     i: IntArray, j: IntArray, image: IntArray, roles: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
@@ -93,7 +93,7 @@ def bonded_centers(
     return start, center, back
 
 
-@njit(cache=True)
+@compiled
 def ligand_keys(i: IntArray, j: IntArray, roles: IntArray, slot: IntArray, n_centers: int) -> IntArray:
     """Return the numbers of ligands of each element around every center, as digits of one number."""
     keys = np.zeros(n_centers, np.int64)
@@ -105,7 +105,7 @@ def ligand_keys(i: IntArray, j: IntArray, roles: IntArray, slot: IntArray, n_cen
     return keys
 
 
-@njit(cache=True)
+@compiled
 def _code(center: IntArray, back: IntArray, q: int, image: IntArray, p: int, sign: int) -> int:
     """Return the host at the end of bond q of the ligand at the end of contact p."""
     return host_code(
@@ -116,7 +116,7 @@ def _code(center: IntArray, back: IntArray, q: int, image: IntArray, p: int, sig
     )
 
 
-@njit(cache=True)
+@compiled
 def _square(positions: FloatArray, cell: FloatArray, carrier: int, code: int) -> float:
     """Return the squared distance from a carrier to a host [A^2]."""
     shift = MAX_IMAGE + 1
@@ -129,7 +129,7 @@ def _square(positions: FloatArray, cell: FloatArray, carrier: int, code: int) ->
     return total
 
 
-@njit(cache=True)
+@compiled
 def _carrier_contacts(i: IntArray, j: IntArray, roles: IntArray) -> IntArray:
     """Return contact, carrier, ligand and the sign that turns the image to the ligand's, one row per contact."""
     found = np.empty((i.shape[0], 4), np.int64)
@@ -144,7 +144,7 @@ def _carrier_contacts(i: IntArray, j: IntArray, roles: IntArray) -> IntArray:
     return found[:count]
 
 
-@njit(cache=True)
+@compiled
 def assign_hosts(
     i: IntArray,
     j: IntArray,
@@ -211,7 +211,7 @@ def assign_hosts(
     return host, nearest
 
 
-@njit(cache=True)
+@compiled
 def _host_dwells(first: IntArray, code: IntArray, n_samples: int, n_dwell: int) -> tuple[IntArray, int]:
     """Return first and last run of every dwell, uninterrupted or with rattles in it, and the number of rattles."""
     found = np.empty((first.shape[0], 2), np.int64)
@@ -232,7 +232,7 @@ def _host_dwells(first: IntArray, code: IntArray, n_samples: int, n_dwell: int) 
     return found[:count], n_rattles
 
 
-@njit(cache=True)
+@compiled
 def _stretch_square(sums: FloatArray, a: int, b: int, c: int) -> float:
     """Return the squared distance between the mean positions of the samples [a, b) and [b, c)."""
     total = 0.0
@@ -242,7 +242,7 @@ def _stretch_square(sums: FloatArray, a: int, b: int, c: int) -> float:
     return total
 
 
-@njit(cache=True)
+@compiled
 def site_borders(sums: FloatArray, n_dwell: int, min_distance: float) -> IntArray:
     """Split the samples of one host into stretches at different places.
 
@@ -263,8 +263,10 @@ def site_borders(sums: FloatArray, n_dwell: int, min_distance: float) -> IntArra
     Notes
     -----
     Candidates are the local maxima, `n_dwell` apart, of the distance between the means of the `n_dwell` samples
-    before and after; then the closest neighbors are joined until all are further apart than `min_distance`. All of
-    it is the same forward and backward in time.
+    before and after; then the closest neighbors are joined until all are further apart than `min_distance`, and
+    a stretch with fewer than `n_dwell` samples nearer to its own mean than to those of its neighbors is joined to the
+    nearer of them: a short visit to a far place moves a mean as much as a long one to a near place. All of it is the
+    same forward and backward in time.
     """
     n = sums.shape[0] - 1
     squares = np.zeros(max(n + 1, 1))
@@ -281,7 +283,20 @@ def site_borders(sums: FloatArray, n_dwell: int, min_distance: float) -> IntArra
             chosen[k] = True
             for other in range(max(k - n_dwell + 1, 0), min(k + n_dwell, n + 1)):
                 blocked[other] = True
-    borders = np.flatnonzero(chosen)
+    borders = _joined_close(np.flatnonzero(chosen), sums, min_distance)
+    while borders.shape[0] > 2:  # noqa: PLR2004 - the two ends
+        own = _own_samples(borders, sums)
+        least = own.argmin()
+        if own[least] >= n_dwell:
+            break
+        where = _nearer_border(borders, sums, least)
+        borders = _joined_close(np.delete(borders, where), sums, min_distance)
+    return borders
+
+
+@compiled
+def _joined_close(borders: IntArray, sums: FloatArray, min_distance: float) -> IntArray:
+    """Join the closest neighboring stretches until all are further apart than a distance."""
     while borders.shape[0] > 2:  # noqa: PLR2004 - the two ends
         smallest, where = np.inf, 0
         for b in range(1, borders.shape[0] - 1):
@@ -290,11 +305,45 @@ def site_borders(sums: FloatArray, n_dwell: int, min_distance: float) -> IntArra
                 smallest, where = square, b
         if smallest > min_distance**2:
             break
-        borders = np.concatenate((borders[:where], borders[where + 1 :]))
+        borders = np.delete(borders, where)
     return borders
 
 
-@njit(cache=True)
+@compiled
+def _own_samples(borders: IntArray, sums: FloatArray) -> IntArray:
+    """Return how many samples of every stretch are nearer to its mean position than to those of its neighbors."""
+    n = borders.shape[0] - 1
+    mean = np.empty((n, 3))
+    for b in range(n):
+        mean[b] = (sums[borders[b + 1]] - sums[borders[b]]) / (borders[b + 1] - borders[b])
+    own = np.zeros(n, np.int64)
+    for b in range(n):
+        for t in range(borders[b], borders[b + 1]):
+            here, before, after = 0.0, np.inf if b == 0 else 0.0, np.inf if b == n - 1 else 0.0
+            for k in range(3):
+                at = sums[t + 1, k] - sums[t, k]
+                here += (at - mean[b, k]) ** 2
+                if b > 0:
+                    before += (at - mean[b - 1, k]) ** 2
+                if b < n - 1:
+                    after += (at - mean[b + 1, k]) ** 2
+            own[b] += here <= before and here <= after
+    return own
+
+
+@compiled
+def _nearer_border(borders: IntArray, sums: FloatArray, stretch: int) -> int:
+    """Return the border, not one of the two ends, on whose other side the nearer neighbor of a stretch is."""
+    if stretch == 0:
+        return 1
+    if stretch == borders.shape[0] - 2:
+        return stretch
+    before = _stretch_square(sums, borders[stretch - 1], borders[stretch], borders[stretch + 1])
+    after = _stretch_square(sums, borders[stretch], borders[stretch + 1], borders[stretch + 2])
+    return stretch if before <= after else stretch + 1
+
+
+@compiled
 def ion_segments(
     first: IntArray, code: IntArray, positions: FloatArray, n_dwell: int, min_distance: float
 ) -> tuple[IntArray, FloatArray, int]:

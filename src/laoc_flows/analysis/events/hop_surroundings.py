@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.events.hop_hosts import HopRoles, TypeTable
 from laoc_flows.analysis.events.hop_kernels import CENTER, bonded_centers
 from laoc_flows.analysis.structure.chains import Rule
@@ -15,7 +15,7 @@ from laoc_flows.analysis.structure.kernels import half_pairs
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray
 
 
-@njit(cache=True)
+@compiled
 def bridged(start: IntArray, center: IntArray, back: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """List the pairs of centers with a common ligand, once per ligand, from `bonded_centers`."""
     count = 0
@@ -34,7 +34,7 @@ def bridged(start: IntArray, center: IntArray, back: IntArray) -> tuple[IntArray
     return i, j, image
 
 
-@njit(cache=True)
+@compiled
 def _add_vector(basis: IntArray, vector: IntArray) -> None:
     """Add a vector to a lattice whose basis is kept in echelon form."""
     for k in range(3):
@@ -44,7 +44,7 @@ def _add_vector(basis: IntArray, vector: IntArray) -> None:
                 basis[k, c], vector[c] = vector[c], basis[k, c] - factor * vector[c]
 
 
-@njit(cache=True)
+@compiled
 def in_lattice(basis: IntArray, vector: IntArray) -> bool:
     """Return whether a vector is an integer combination of the rows of an echelon basis."""
     rest = vector.copy()
@@ -59,7 +59,7 @@ def in_lattice(basis: IntArray, vector: IntArray) -> bool:
     return True
 
 
-@njit(cache=True)
+@compiled
 def _root(parent: IntArray, place: IntArray, atom: int) -> int:
     """Return the root of an atom; afterwards its place is relative to that root."""
     root = atom
@@ -77,7 +77,7 @@ def _root(parent: IntArray, place: IntArray, atom: int) -> int:
     return root
 
 
-@njit(cache=True)
+@compiled
 def connect(i: IntArray, j: IntArray, image: IntArray, n_atoms: int) -> tuple[IntArray, IntArray, IntArray]:
     """Find connected components with the lattice vectors on which they close.
 

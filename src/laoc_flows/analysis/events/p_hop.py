@@ -6,10 +6,10 @@ import math
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 from scipy.signal import find_peaks
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.events.hop_hosts import Samples, auto_stride
 from laoc_flows.analysis.trajectories.frame import Column, FloatArray, Result
 from laoc_flows.analysis.trajectories.paths import CARRIER, Drift
@@ -189,7 +189,7 @@ def p_hop_curve(positions: FloatArray, half: int) -> FloatArray:
     return np.asarray(np.sqrt((variance[before] + apart) * (variance[after] + apart)))
 
 
-@njit(cache=True)
+@compiled
 def _running(positions: FloatArray, half: int) -> tuple[FloatArray, FloatArray]:
     """Return mean position and variance, of all axes together, of every `half` samples in a row."""
     n = max(positions.shape[0] - half + 1, 0)

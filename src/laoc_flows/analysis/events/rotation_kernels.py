@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray
 
 
@@ -39,7 +39,7 @@ class Turns(NamedTuple):
     angle: FloatArray
 
 
-@njit(cache=True)
+@compiled
 def _add_vector(
     total: FloatArray,
     sign: float,
@@ -54,7 +54,7 @@ def _add_vector(
         total[k] += sign * (ends[t, k] - origins[t, k] + shift)
 
 
-@njit(cache=True)
+@compiled
 def _step(
     direction: FloatArray, reference: FloatArray, memory: IntArray, frame: int, cosine: float, n_hold: int
 ) -> float:
@@ -77,7 +77,7 @@ def _step(
     return angle
 
 
-@njit(cache=True)
+@compiled
 def find_turns(
     positions: FloatArray,
     cells: FloatArray,

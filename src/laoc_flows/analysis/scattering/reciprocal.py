@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray
 
 _MARGIN = 4.0
@@ -101,7 +101,7 @@ def reciprocal_vectors(
     return Vectors(hkl[order], q[order], shell[order], available)
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _powers(fractional: FloatArray, most: int) -> tuple[FloatArray, FloatArray]:
     """Return cos and sin of 2 pi h s for h = 0 .. most."""
     n = fractional.shape[0]
@@ -119,7 +119,7 @@ def _powers(fractional: FloatArray, most: int) -> tuple[FloatArray, FloatArray]:
     return cosine, sine
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def waves(fractional: FloatArray, start: IntArray, hkl: IntArray) -> tuple[FloatArray, FloatArray]:
     """Sum the waves of every class of atoms.
 

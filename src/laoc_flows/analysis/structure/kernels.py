@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray
 
 _NO_HISTOGRAM, _NO_EDGES = np.zeros((1, 1, 1)), np.zeros(2)
 _NO_PAIRS, _NO_DISTANCES = np.empty((0, 5), np.int64), np.empty(0)
 
 
-@njit(cache=True)
+@compiled
 def _fractional(positions: FloatArray, inverse: FloatArray) -> FloatArray:
     """Return fractional coordinates; of an atom they have the same bits whatever other atoms come with it."""
     fractional = np.empty(positions.shape)
@@ -31,7 +31,7 @@ def _fractional(positions: FloatArray, inverse: FloatArray) -> FloatArray:
     return fractional
 
 
-@njit(cache=True)
+@compiled
 def _sort_into_bins(
     fractional: FloatArray, cell: FloatArray, size: IntArray
 ) -> tuple[IntArray, IntArray, FloatArray, IntArray]:
@@ -68,7 +68,7 @@ def _sort_into_bins(
     return start, order, wrapped, shift
 
 
-@njit(cache=True)
+@compiled
 def _visit(
     fractional: FloatArray,
     cell: FloatArray,

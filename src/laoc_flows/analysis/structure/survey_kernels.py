@@ -8,14 +8,14 @@ image positive; tables of them are sorted.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.trajectories.frame import IntArray
 
 _END, _BRANCH, _MAX_DIMENSION = 1, 3, 3
 
 
-@njit(cache=True)
+@compiled
 def orient(
     i: IntArray, j: IntArray, image: IntArray, local: IntArray, is_center: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
@@ -32,7 +32,7 @@ def orient(
     return center, anion, there
 
 
-@njit(cache=True)
+@compiled
 def count_bonds(
     center: IntArray, anion: IntArray, ligand: IntArray, n_centers: int, n_ligands: int
 ) -> tuple[IntArray, IntArray, IntArray]:
@@ -49,7 +49,7 @@ def count_bonds(
     return by_ligand, per_anion, bridging
 
 
-@njit(cache=True)
+@compiled
 def _compare(a: IntArray, b: IntArray) -> int:
     """Order two rows by their first five columns: -1, 0 or 1."""
     for k in range(5):
@@ -58,7 +58,7 @@ def _compare(a: IntArray, b: IntArray) -> int:
     return 0
 
 
-@njit(cache=True)
+@compiled
 def sorted_rows(rows: IntArray, n_vertices: int) -> IntArray:
     """Sort rows (i, j, image): by buckets of i, and within these few by insertion."""
     start = np.zeros(n_vertices + 1, np.int64)
@@ -79,7 +79,7 @@ def sorted_rows(rows: IntArray, n_vertices: int) -> IntArray:
     return out
 
 
-@njit(cache=True)
+@compiled
 def find_links(
     center: IntArray, anion: IntArray, image: IntArray, per_anion: IntArray, n_centers: int
 ) -> IntArray:
@@ -113,7 +113,7 @@ def find_links(
     return rows[:kept].copy()
 
 
-@njit(cache=True)
+@compiled
 def _write_link(row: IntArray, center: IntArray, image: IntArray, p: int, q: int) -> None:
     """Write the canonical direction of the link between the centers of two bonds of one ligand atom."""
     i, j = center[p], center[q]
@@ -125,7 +125,7 @@ def _write_link(row: IntArray, center: IntArray, image: IntArray, p: int, q: int
     row[5] = 1
 
 
-@njit(cache=True)
+@compiled
 def count_links(links: IntArray) -> tuple[int, int, int]:
     """Return the number of links through one, two, and three or more shared ligand atoms."""
     corner, edge, face = 0, 0, 0
@@ -139,7 +139,7 @@ def count_links(links: IntArray) -> tuple[int, int, int]:
     return corner, edge, face
 
 
-@njit(cache=True)
+@compiled
 def count_common(a: IntArray, b: IntArray) -> int:
     """Return the number of rows that two sorted tables of distinct edges share."""
     p, q, common = 0, 0, 0
@@ -154,7 +154,7 @@ def count_common(a: IntArray, b: IntArray) -> int:
     return common
 
 
-@njit(cache=True)
+@compiled
 def _adjacency(n_vertices: int, edges: IntArray) -> tuple[IntArray, IntArray]:
     """Return the first entry of every vertex, and the entries (neighbor, image), both directions of every edge."""
     start = np.zeros(n_vertices + 1, np.int64)
@@ -175,7 +175,7 @@ def _adjacency(n_vertices: int, edges: IntArray) -> tuple[IntArray, IntArray]:
     return start, entries
 
 
-@njit(cache=True)
+@compiled
 def _extend(basis: IntArray, rank: int, v: IntArray) -> int:
     """Add a lattice vector to a basis unless it depends on it; return the new rank. Integers keep it exact."""
     a, b = basis[0], basis[1] if rank > 1 else v
@@ -192,7 +192,7 @@ def _extend(basis: IntArray, rank: int, v: IntArray) -> int:
     return rank
 
 
-@njit(cache=True)
+@compiled
 def find_components(n_vertices: int, edges: IntArray) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Split a periodic graph into components.
 
@@ -238,7 +238,7 @@ def find_components(n_vertices: int, edges: IntArray) -> tuple[IntArray, IntArra
     return _largest_first(found, size[:n_parts], dimension[:n_parts], start)
 
 
-@njit(cache=True)
+@compiled
 def _largest_first(
     found: IntArray, size: IntArray, dimension: IntArray, start: IntArray
 ) -> tuple[IntArray, IntArray, IntArray, IntArray]:
@@ -262,7 +262,7 @@ def _largest_first(
     return label, sizes, dimensions, degree
 
 
-@njit(cache=True)
+@compiled
 def graph_numbers(n_vertices: int, edges: IntArray) -> tuple[IntArray, IntArray]:
     """Return the sizes that components have with their numbers, shape (n_sizes, 2), and eight totals of a graph.
 
@@ -289,7 +289,7 @@ def graph_numbers(n_vertices: int, edges: IntArray) -> tuple[IntArray, IntArray]
     return counts[:n_sizes].copy(), totals
 
 
-@njit(cache=True)
+@compiled
 def debounce(table: IntArray, edges: IntArray, frame: int, hold: int) -> IntArray:
     """Update a table of edges with those of the next frame.
 
@@ -334,7 +334,7 @@ def debounce(table: IntArray, edges: IntArray, frame: int, hold: int) -> IntArra
     return out[:n].copy()
 
 
-@njit(cache=True)
+@compiled
 def confirmed_edges(table: IntArray) -> IntArray:
     """Return the confirmed edges of a table of `debounce`."""
     out = np.empty((table.shape[0], 5), np.int64)
@@ -346,7 +346,7 @@ def confirmed_edges(table: IntArray) -> IntArray:
     return out[:n].copy()
 
 
-@njit(cache=True)
+@compiled
 def bond_numbers(by_ligand: IntArray, per_anion: IntArray, ligand: IntArray) -> IntArray:
     """Return what a frame has of bonds and anions, in total and by ligand.
 
@@ -374,7 +374,7 @@ def bond_numbers(by_ligand: IntArray, per_anion: IntArray, ligand: IntArray) -> 
     return out
 
 
-@njit(cache=True)
+@compiled
 def shift_images(edges: IntArray, turns: IntArray) -> IntArray:
     """Return edges between continuous positions, from those between stored positions and their whole cells ahead."""
     out = edges[:, :5].copy()

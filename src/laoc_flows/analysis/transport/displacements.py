@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy import fft
 
+from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray
 from laoc_flows.analysis.trajectories.paths import Paths
 from laoc_flows.analysis.trajectories.series import FrameSeries
@@ -188,7 +188,7 @@ def square_blocks(paths: Paths, atoms: IntArray, lags: IntArray, borders: IntArr
 
 
 # Reordered sums are as exact as ordered ones, and only they use the vector units.
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _add_squares(
     totals: FloatArray, squares: FloatArray, series: FloatArray, lags: IntArray, borders: IntArray
 ) -> None:
