@@ -160,11 +160,13 @@ def as_frame(structure: StructureLike) -> Frame:
             cell=np.asarray(source.get_cell()[:]),
         )
     if hasattr(source, "cart_coords") and hasattr(source, "lattice"):
-        if not source.is_ordered:
+        try:
+            species = tuple(site.specie.symbol for site in source)
+        except AttributeError:
             message = "the structure has partly occupied sites"
-            raise InputError(message, remedy="give an ordered structure")
+            raise InputError(message, remedy="give an ordered structure") from None
         return Frame(
-            species=tuple(site.specie.symbol for site in source),
+            species=species,
             positions=np.asarray(source.cart_coords).reshape(-1, 3),
             cell=source.lattice.matrix,
         )
