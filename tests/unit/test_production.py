@@ -5,7 +5,6 @@ import gzip
 import numpy as np
 import pytest
 from ase.build import make_supercell
-from ase.spacegroup import crystal
 from jobflow import CURRENT_JOB, JobStore
 from maggma.stores import MemoryStore
 
@@ -35,22 +34,8 @@ def store():
 
 
 @pytest.fixture(scope="module")
-def cell():
-    """LiAlCl4, P2_1/c (Mairesse 1977, COD 1004036), doubled along a: every Al isolated, AlCl4, no link."""
-    atoms = crystal(
-        ["Li", "Al", "Cl", "Cl", "Cl", "Cl"],
-        [
-            (0.15688, 0.98308, 0.36658),
-            (0.70588, 0.32198, 0.89924),
-            (0.69400, 0.18329, 0.04695),
-            (0.80902, 0.62835, 0.92849),
-            (0.92580, 0.18160, 0.81372),
-            (0.43947, 0.31364, 0.81280),
-        ],
-        spacegroup=14,
-        cellpar=[7.007, 6.504, 12.995, 90, 93.32, 90],
-    )
-    return make_supercell(atoms, np.diag([2, 1, 1]))
+def cell(lialcl4):
+    return make_supercell(lialcl4, np.diag([2, 1, 1]))
 
 
 @pytest.fixture(scope="module")
