@@ -46,8 +46,8 @@ def chain_lengths(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> from ase.build import bulk
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> run = Trajectory.from_ase([bulk("Al", "fcc", a=4.05, cubic=True)], time_step=1.0)
     >>> [axes.get_ylabel().splitlines() for axes in chain_lengths(analyze(run, parts=("survey",))).axes]
     [['share of chains (%)', 'number-weighted'], ['share of Al (%)', 'Al-weighted']]
@@ -72,8 +72,8 @@ def chain_length_time(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> from ase.build import bulk
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> run = Trajectory.from_ase([bulk("Al", "fcc", a=4.05, cubic=True)] * 9, time_step=0.1)
     >>> [axes.get_xlabel() for axes in chain_length_time(analyze(run, parts=("survey",))).axes]
     ['time (ps)', 'time (ps)', 'time (ps)']

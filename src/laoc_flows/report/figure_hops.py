@@ -37,8 +37,8 @@ def hop_classes(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> framework = [[2, 5, 5], [2, 7, 5], [6, 5, 5], [6, 7, 5]]
     >>> positions = np.array([[*framework, [2.0 if t < 50 else 6.0, 9, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl", "Al", "Cl", "Li"), positions, 12 * np.eye(3), time_step=0.1)
@@ -66,8 +66,8 @@ def survival(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> framework = [[2, 5, 5], [2, 7, 5], [6, 5, 5], [6, 7, 5]]
     >>> positions = np.array([[*framework, [2.0 if t < 50 else 6.0, 9, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl", "Al", "Cl", "Li"), positions, 12 * np.eye(3), time_step=0.1)

@@ -60,8 +60,8 @@ def msd(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> steps = np.random.default_rng(0).normal(size=(200, 20, 3))
     >>> run = Trajectory(("Li",) * 20, np.cumsum(steps, axis=0), 30 * np.eye(3), time_step=1.0)
     >>> figure = msd(analyze(run, parts=("msd",), drift="none"))
@@ -91,8 +91,8 @@ def msd_comparison(analyses: Mapping[str, Analysis]) -> Figure | None:
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> steps = np.random.default_rng(0).normal(size=(200, 20, 3))
     >>> run = Trajectory(("Li",) * 20, np.cumsum(steps, axis=0), 30 * np.eye(3), time_step=1.0)
     >>> found = analyze(run, parts=("msd",), drift="none")

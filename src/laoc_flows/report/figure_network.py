@@ -37,8 +37,8 @@ def angles(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> from ase import Atoms
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> pair = Atoms("Al2Cl", [[2, 0, 0], [-2, 0, 0], [0, 1, 0]], cell=[20, 20, 20], pbc=True)
     >>> figure = angles(analyze(Trajectory.from_ase([pair], 1.0), parts=("network",)))
     >>> [axes.get_xlabel() for axes in figure.axes]
@@ -64,8 +64,8 @@ def network(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> from ase import Atoms
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> pair = Atoms("Al2Cl", [[2, 0, 0], [-2, 0, 0], [0, 1, 0]], cell=[20, 20, 20], pbc=True)
     >>> figure = network(analyze(Trajectory.from_ase([pair], 1.0), parts=("network",)))
     >>> [float(bar.get_height()) for bar in figure.axes[0].patches]
@@ -94,8 +94,8 @@ def amorphisation(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> from ase.build import bulk
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> salt = bulk("LiCl", "rocksalt", a=5.13, cubic=True).repeat(3)
     >>> run = Trajectory.from_ase([salt] * 2, time_step=1.0)
     >>> figure = amorphisation(analyze(run, parts=("amorphisation",), crystal=salt))

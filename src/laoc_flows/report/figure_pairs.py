@@ -38,8 +38,8 @@ def pair_correlations(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> from ase.build import bulk
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> run = Trajectory.from_ase([bulk("LiCl", "rocksalt", a=5.13, cubic=True)], time_step=1.0)
     >>> figure = pair_correlations(analyze(run, parts=("pairs",)))
     >>> [axes.texts[0].get_text().encode("ascii", "replace").decode() for axes in figure.axes[::2]]
@@ -74,8 +74,8 @@ def scattering(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> from ase.build import bulk
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> run = Trajectory.from_ase([bulk("LiCl", "rocksalt", a=5.13, cubic=True)], time_step=1.0)
     >>> figure = scattering(analyze(run, parts=("scattering",)))
     >>> [axes.get_ylabel().split()[0] for axes in figure.axes]

@@ -47,8 +47,8 @@ def rotations(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> positions = np.array([[[2, 5, 5], [4, 5, 5] if t < 50 else [2, 7, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl"), positions, 12 * np.eye(3), time_step=0.1)
     >>> figure = rotations(analyze(run, parts=("rotations",), drift="none"))

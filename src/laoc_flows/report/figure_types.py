@@ -50,8 +50,8 @@ def tetrahedra_time(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> from ase.build import bulk
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> run = Trajectory.from_ase([bulk("Al", "fcc", a=4.05, cubic=True)] * 2, time_step=1.0)
     >>> [axes.get_xlabel() for axes in tetrahedra_time(analyze(run, parts=("survey",))).axes]
     ['time (ps)', 'mean share of Al (%)']
@@ -81,8 +81,8 @@ def enrichment(analyses: Analyses) -> Figure | None:
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> framework = [[2, 5, 5], [2, 7, 5], [6, 5, 5], [6, 7, 5]]
     >>> positions = np.array([[*framework, [2.0 if t < 50 else 6.0, 9, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl", "Al", "Cl", "Li"), positions, 12 * np.eye(3), time_step=0.1)

@@ -87,8 +87,8 @@ def write_figures(
     --------
     >>> from tempfile import TemporaryDirectory
     >>> from ase.build import bulk
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> run = Trajectory.from_ase([bulk("LiCl", "rocksalt", a=5.13, cubic=True)], time_step=1.0)
     >>> with TemporaryDirectory() as directory:
     ...     [path.name for path in write_figures(analyze(run, parts=("pairs",)), directory, ["png"])]

@@ -52,8 +52,8 @@ def headline(analysis: Analysis) -> list[Line]:
     Examples
     --------
     >>> from ase.build import bulk
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> run = Trajectory.from_ase([bulk("Al", "fcc", a=4.05, cubic=True)] * 3, time_step=0.1)
     >>> for name, value in headline(analyze(run, 300.0, parts=("survey",)))[1:5]:
     ...     print(f"{name}: {value}".encode("ascii", "replace").decode())

@@ -95,8 +95,8 @@ def named(analyses: Analyses) -> dict[str, Analysis]:
 
     Examples
     --------
-    >>> from laoc_flows.analysis.suite import analyze
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import analyze
+    >>> from laoc_flows.analysis import Trajectory
     >>> argon = Trajectory(("Ar",), [[[0, 0, 0]]], [[5, 0, 0], [0, 5, 0], [0, 0, 5]], time_step=1.0)
     >>> list(named(analyze(argon, parts=()))), list(named({"gas": analyze(argon, parts=())}))
     ([''], ['gas'])

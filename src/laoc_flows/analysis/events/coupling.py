@@ -180,7 +180,7 @@ def rotation_hop_coupling(
     >>> import numpy as np
     >>> from types import SimpleNamespace
     >>> from laoc_flows.analysis import Trajectory
-    >>> from laoc_flows.analysis.events.rotations import rotations
+    >>> from laoc_flows.analysis import rotations
     >>> positions = np.zeros((1000, 2, 3))
     >>> positions[:500, 1, 0] = positions[500:, 1, 1] = 2.15
     >>> turned = rotations(Trajectory(("Al", "Cl"), positions, 12 * np.eye(3), time_step=0.1))

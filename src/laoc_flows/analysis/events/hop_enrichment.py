@@ -92,9 +92,9 @@ def enrichment(result: HopResult, end: Literal["origin", "destination", "both"] 
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.events.hop_enrichment import enrichment
-    >>> from laoc_flows.analysis.events.hops import hops
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import enrichment
+    >>> from laoc_flows.analysis import hops
+    >>> from laoc_flows.analysis import Trajectory
     >>> framework = [[2, 5, 5], [2, 7, 5], [6, 5, 5], [6, 7, 5]]
     >>> positions = np.array([[*framework, [2.0 if t < 50 else 6.0, 9, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl", "Al", "Cl", "Li"), positions, 12 * np.eye(3), time_step=0.1)
@@ -157,9 +157,9 @@ def jump_diffusion(result: HopResult, *, with_moves: bool = False) -> JumpDiffus
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.events.hop_enrichment import jump_diffusion
-    >>> from laoc_flows.analysis.events.hops import hops
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import jump_diffusion
+    >>> from laoc_flows.analysis import hops
+    >>> from laoc_flows.analysis import Trajectory
     >>> framework = [[2, 5, 5], [2, 7, 5], [6, 5, 5], [6, 7, 5]]
     >>> positions = np.array([[*framework, [2.0 if t < 50 else 6.0, 9, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl", "Al", "Cl", "Li"), positions, 12 * np.eye(3), time_step=0.1)

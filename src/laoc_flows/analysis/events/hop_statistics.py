@@ -102,9 +102,9 @@ def hop_matrix(result: HopResult) -> HopMatrix:
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.events.hop_statistics import hop_matrix
-    >>> from laoc_flows.analysis.events.hops import hops
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import hop_matrix
+    >>> from laoc_flows.analysis import hops
+    >>> from laoc_flows.analysis import Trajectory
     >>> framework = [[2, 5, 5], [2, 7, 5], [6, 5, 5], [6, 7, 5]]
     >>> positions = np.array([[*framework, [2.0 if t < 50 else 6.0, 9, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl", "Al", "Cl", "Li"), positions, 12 * np.eye(3), time_step=0.1)
@@ -153,9 +153,9 @@ def hop_classes(result: HopResult) -> HopClasses:
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.events.hop_statistics import hop_classes
-    >>> from laoc_flows.analysis.events.hops import hops
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import hop_classes
+    >>> from laoc_flows.analysis import hops
+    >>> from laoc_flows.analysis import Trajectory
     >>> framework = [[2, 5, 5], [2, 7, 5], [6, 5, 5], [6, 7, 5]]
     >>> positions = np.array([[*framework, [2.0 if t < 50 else 6.0, 9, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl", "Al", "Cl", "Li"), positions, 12 * np.eye(3), time_step=0.1)
@@ -203,9 +203,9 @@ def dwell_curve(result: HopResult, kind: Literal["exchange", "persistence"] = "e
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.events.hop_statistics import dwell_curve
-    >>> from laoc_flows.analysis.events.hops import hops
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import dwell_curve
+    >>> from laoc_flows.analysis import hops
+    >>> from laoc_flows.analysis import Trajectory
     >>> framework = [[2, 5, 5], [2, 7, 5], [6, 5, 5], [6, 7, 5]]
     >>> positions = np.array([[*framework, [2.0 if t < 50 else 6.0, 9, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl", "Al", "Cl", "Li"), positions, 12 * np.eye(3), time_step=0.1)

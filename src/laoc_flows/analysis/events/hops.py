@@ -108,8 +108,8 @@ def hops(
     A chain of two Al, and a Li that goes over from one to the other after 5 ps:
 
     >>> import numpy as np
-    >>> from laoc_flows.analysis.events.hops import hops
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import hops
+    >>> from laoc_flows.analysis import Trajectory
     >>> framework = [[2, 5, 5], [2, 7, 5], [6, 5, 5], [6, 7, 5]]
     >>> positions = np.array([[*framework, [2.0 if t < 50 else 6.0, 9, 5]] for t in range(100)])
     >>> run = Trajectory(("Al", "Cl", "Al", "Cl", "Li"), positions, 12 * np.eye(3), time_step=0.1)

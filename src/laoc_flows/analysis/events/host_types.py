@@ -91,7 +91,7 @@ def host_types(history: BondHistory, coordination: int = COORDINATION) -> HostTy
     --------
     >>> import numpy as np
     >>> from laoc_flows.analysis import Trajectory
-    >>> from laoc_flows.analysis.events.bond_history import bond_history
+    >>> from laoc_flows.analysis import bond_history
     >>> legs = 2.1 / 3**0.5 * np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     >>> positions = np.stack([legs] * 4)
     >>> positions[2:, 4] *= 2

@@ -89,7 +89,7 @@ def host_stretches(history: BondHistory, ligand: str = "Cl", max_gap: int = 0) -
 
     >>> import numpy as np
     >>> from laoc_flows.analysis import Trajectory
-    >>> from laoc_flows.analysis.events.bond_history import bond_history
+    >>> from laoc_flows.analysis import bond_history
     >>> positions = np.zeros((5, 3, 3))
     >>> positions[:, 1, 0] = 5.2
     >>> positions[:, 2, 0] = [2.1, 2.4, 2.7, 2.8, 2.9]

@@ -101,8 +101,8 @@ def p_hop(
     Examples
     --------
     >>> import numpy as np
-    >>> from laoc_flows.analysis.events.p_hop import p_hop
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import p_hop
+    >>> from laoc_flows.analysis import Trajectory
     >>> positions = np.array([[[2.0 if t < 50 else 5.0, 5, 5], [0, 0, 0]] for t in range(100)])
     >>> result = p_hop(Trajectory(("Li", "Cl"), positions, 12 * np.eye(3), time_step=0.1))
     >>> result.n_hops, result.time.round(2).tolist()

@@ -68,7 +68,7 @@ def phase_weighted(
     Examples
     --------
     >>> from ase.build import bulk
-    >>> from laoc_flows.analysis.scattering.structure_factor import structure_factor
+    >>> from laoc_flows.analysis import structure_factor
     >>> salt = structure_factor(bulk("LiCl", "rocksalt", a=5.13, cubic=True), method="transform", q_max=5.0)
     >>> metal = structure_factor(bulk("Al", cubic=True), method="transform", q_max=5.0)
     >>> mixture = phase_weighted([(metal, 0.89), (salt, 0.11)], by="weight")

@@ -226,7 +226,7 @@ def survey(
     --------
     Two Al that come closer than 4.2 A for one frame only, and later for good.
 
-    >>> from laoc_flows.analysis.trajectories.trajectory import Trajectory
+    >>> from laoc_flows.analysis import Trajectory
     >>> distance = np.array([5.0, 4.0, 5.0, 5.0, 4.0, 4.0, 4.0])
     >>> positions = np.zeros((7, 2, 3))
     >>> positions[:, 1, 0] = distance
