@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 from pydantic_core import PydanticUndefined
 
 from laoc_flows.campaign.file import CampaignFile
@@ -33,16 +33,24 @@ def write_reference(directory: Path) -> None:
     (directory / "campaign-file.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _section(model: type[BaseModel], prefix: str, lines: list[str], level: int, seen: set[str]) -> None:
-    title = f"`{prefix}`" if prefix else "Top level"
+def _section(
+    model: type[BaseModel],
+    prefix: str,
+    lines: list[str],
+    level: int,
+    seen: set[tuple[str, str]],
+    form: str = "",
+) -> None:
+    title = f"`{prefix}`{form}" if prefix else "Top level"
     lines += ["#" * min(level, 4) + f" {title}", "", (model.__doc__ or "").strip().splitlines()[0], ""]
     _table(model, lines)
     for name, field in model.model_fields.items():
-        for nested in _models(field.annotation):
-            path = f"{prefix}.{name}".lstrip(".")
-            if path not in seen and nested.__name__ != "Engine":
-                seen.add(path)
-                _section(nested, path, lines, level + 1, seen)
+        for nested, tag in _models(field.annotation):
+            path = f"{prefix}.{field.alias or name}".lstrip(".")
+            if (path, nested.__name__) not in seen and nested.__name__ != "Engine":
+                seen.add((path, nested.__name__))
+                several = len(_models(field.annotation)) > 1
+                _section(nested, path, lines, level + 1, seen, f", {tag}" if several else "")
 
 
 def _table(model: type[BaseModel], lines: list[str], skip: set[str] = frozenset()) -> None:
@@ -50,15 +58,23 @@ def _table(model: type[BaseModel], lines: list[str], skip: set[str] = frozenset(
     for name, field in model.model_fields.items():
         if name in skip:
             continue
-        cells = [f"`{name}`", _type(field.annotation), _default(field), field.description or ""]
+        cells = [
+            f"`{field.alias or name}`",
+            _type(field.annotation),
+            _default(field),
+            field.description or "",
+        ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     lines.append("")
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def _models(annotation: Any, tag: str = "") -> list[tuple[type[BaseModel], str]]:
+    """Models of a field; those of a union with what tells them apart."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in typing.get_args(annotation) for model in _models(part)]
+        return [(annotation, tag)]
+    for each in getattr(annotation, "__metadata__", ()):
+        tag = each.tag if isinstance(each, Tag) else tag
+    return [model for part in typing.get_args(annotation) for model in _models(part, tag)]
 
 
 def _type(annotation: Any) -> str:

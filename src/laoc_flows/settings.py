@@ -63,10 +63,35 @@ class Settings(BaseSettings):
     packmol_command: str | None = Field(
         None, description="how to start packmol [shell words]; none: 'packmol'"
     )
+    vasp_command: str | None = Field(
+        None, description="how to start VASP, with its mpirun [shell words]; none: 'vasp_std'"
+    )
+    vasp_gamma_command: str | None = Field(
+        None, description="how to start VASP's Gamma-only build [shell words]; none: vasp_command"
+    )
+    vasp_potcar_dir: Path | None = Field(
+        None,
+        description="POTCAR library: POT_PAW_PBE_64/..., as pymatgen lays it out [path]; none: pymatgen's own setting",
+    )
+    cp2k_command: str | None = Field(
+        None, description="how to start CP2K, with its mpirun [shell words]; none: 'cp2k.psmp'"
+    )
+    cp2k_data_dir: Path | None = Field(
+        None,
+        description="CP2K's basis sets and potentials [path]; none: CP2K_DATA_DIR, or the package's /usr/share/cp2k",
+    )
+    job_walltime: float | None = Field(
+        None,
+        gt=60,
+        description="time after which a program is asked to stop and its run goes on in another job [s]; none: 1 day",
+    )
 
     _commands: ClassVar[dict[str, str]] = {
         "lmp": "lmp_command",
         "packmol": "packmol_command",
+        "vasp_std": "vasp_command",
+        "vasp_gam": "vasp_gamma_command",
+        "cp2k.psmp": "cp2k_command",
     }
 
     @field_validator("workspace")
@@ -92,7 +117,12 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("lmp_command", "packmol_command")
+    @field_validator("vasp_potcar_dir", "cp2k_data_dir")
+    @classmethod
+    def _expanded(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().resolve()
+
+    @field_validator("lmp_command", "packmol_command", "vasp_command", "vasp_gamma_command", "cp2k_command")
     @classmethod
     def _shell_words(cls, value: str | None) -> str | None:
         if value is not None and not shlex.split(value):

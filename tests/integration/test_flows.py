@@ -10,16 +10,20 @@ from monty.json import MontyDecoder, MontyEncoder
 from laoc_flows.analysis import Trajectory
 from laoc_flows.blobs import fetch_file, get_blob
 from laoc_flows.campaign.file import CampaignFile
-from laoc_flows.engines.ase import AseLabelMaker, AseMDMaker, XtbEngine
+from laoc_flows.engines.cp2k import Cp2kEngine
+from laoc_flows.engines.vasp import VaspEngine
+from laoc_flows.engines.xtb import XtbEngine
 from laoc_flows.flows.campaign import CampaignMaker
 from laoc_flows.flows.committee import CommitteeMaker, TrainMaker
 from laoc_flows.flows.explore import ExploreMaker
 from laoc_flows.flows.production import GlassMaker, ProductionMaker
+from laoc_flows.flows.reference_production import ReferenceProductionMaker
 from laoc_flows.flows.seeds import PackMaker, SeedMaker
 from laoc_flows.frames import decode_frames
 from laoc_flows.schemas.base import Provenance
+from laoc_flows.schemas.config import ReferenceProduction
 from laoc_flows.schemas.label import LabelBatch, MDResult
-from laoc_flows.schemas.protocol import DISTANCE_FLOOR
+from laoc_flows.schemas.protocol import LabelLimits
 from tests.integration.test_campaign_run import TINY
 
 
@@ -33,9 +37,12 @@ def makers(spec):
     stages = spec.melt_quench.protocol.stages()
     return [
         PackMaker("x1.000-y0.000", 2),
-        AseLabelMaker(XtbEngine(accuracy=7)),
-        AseMDMaker(XtbEngine(accuracy=7), stages),
-        SeedMaker(spec.engine, spec.melt_quench, DISTANCE_FLOOR),
+        XtbEngine(accuracy=7).static_maker(LabelLimits(max_force=20)),
+        XtbEngine(accuracy=7).md_maker(stages, time_step=2.0, frame_every=4),
+        VaspEngine(preset="paper").md_maker(stages, time_step=1.0, frame_every=2, label_every=4),
+        Cp2kEngine().static_maker(),
+        SeedMaker(spec.engine, spec.melt_quench, LabelLimits()),
+        ReferenceProductionMaker(spec.engine, ReferenceProduction(), LabelLimits()),
         TrainMaker(spec.learning.training, spec.learning.soft_core),
         CommitteeMaker(spec.learning),
         ExploreMaker(spec.learning),
@@ -73,7 +80,7 @@ def test_a_seed_runs_under_run_locally_and_its_work_is_never_repeated(spec, tmp_
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
     provenance = Provenance(campaign_id="c", campaign_seed=1, composition_id="x1.000-y0.500", stage="seed")
-    maker = SeedMaker(spec.engine, spec.melt_quench, DISTANCE_FLOOR)
+    maker = SeedMaker(spec.engine, spec.melt_quench, LabelLimits())
     run_locally(maker.make("x1.000-y0.500", 2, provenance), store=store, ensure_success=True, log=False)
     outputs = {row["name"].split()[0]: row["output"] for row in store.docs_store.query()}
     run = MDResult.model_validate(_plain(outputs["melt-quench"]))

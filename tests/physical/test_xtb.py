@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.stress import voigt_6_to_full_3x3_stress
 
-from laoc_flows.engines.ase import XtbEngine
-from laoc_flows.engines.labels import label_frame, total_pressure
+from laoc_flows.engines.labels import outcome_of, too_close, total_pressure
+from laoc_flows.engines.xtb import XtbEngine
 from laoc_flows.schemas.label import LabelStatus
-from laoc_flows.schemas.protocol import DISTANCE_FLOOR
-
-FLOORS = DISTANCE_FLOOR.distances
+from laoc_flows.schemas.protocol import DISTANCE_FLOOR, LabelLimits
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +39,14 @@ def energy(engine, atoms):
     return atoms.get_potential_energy()
 
 
-def test_forces_are_the_slope_of_the_energy(engine, cell):
-    record, labeled = label_frame(cell, engine.calculator(), engine.level_of_theory, FLOORS)
-    assert record.status is LabelStatus.CONVERGED
+@pytest.fixture(scope="module")
+def point(engine, cell, tmp_path_factory):
+    (found,) = engine.single_points([cell], tmp_path_factory.mktemp("point"))
+    return found
+
+
+def test_forces_are_the_slope_of_the_energy(engine, cell, point):
+    assert point.status is LabelStatus.CONVERGED
     step = 2e-3
     for atom, axis in ((0, 0), (2, 1), (5, 2)):
         ends = []
@@ -51,13 +55,12 @@ def test_forces_are_the_slope_of_the_energy(engine, cell):
             moved.positions[atom, axis] += sign * step
             ends.append(energy(engine, moved))
         slope = -(ends[0] - ends[1]) / (2 * step)
-        assert labeled.get_forces()[atom, axis] == pytest.approx(slope, abs=2e-3)
-    np.testing.assert_allclose(labeled.get_forces().sum(axis=0), 0, atol=1e-4)
+        assert point.forces[atom, axis] == pytest.approx(slope, abs=2e-3)
+    np.testing.assert_allclose(point.forces.sum(axis=0), 0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("i", "j"), [(0, 0), (2, 2), (0, 1), (1, 2)])
-def test_stress_is_the_slope_of_the_energy_per_volume_and_positive_under_tension(engine, cell, i, j):
-    _, labeled = label_frame(cell, engine.calculator(), engine.level_of_theory, FLOORS)
+def test_stress_is_the_slope_of_the_energy_per_volume_and_positive_under_tension(engine, cell, point, i, j):
     step = 2e-3
     ends = []
     for sign in (1, -1):
@@ -68,7 +71,7 @@ def test_stress_is_the_slope_of_the_energy_per_volume_and_positive_under_tension
         strained.set_cell(cell.cell.array @ strain, scale_atoms=True)
         ends.append(energy(engine, strained))
     slope = (ends[0] - ends[1]) / (2 * step) / cell.get_volume()
-    assert labeled.get_stress(voigt=False)[i, j] == pytest.approx(slope, abs=2e-5)
+    assert voigt_6_to_full_3x3_stress(point.stress)[i, j] == pytest.approx(slope, abs=2e-5)
 
 
 def test_total_pressure_has_the_ideal_gas_term():
@@ -82,43 +85,45 @@ def test_total_pressure_has_the_ideal_gas_term():
     )
 
 
-def test_label_carries_the_pressure_of_its_temperature(engine, cell):
-    cold, labeled = label_frame(cell, engine.calculator(), engine.level_of_theory, FLOORS, temperature=1e-9)
-    hot, _ = label_frame(cell, engine.calculator(), engine.level_of_theory, FLOORS, temperature=1500.0)
+def test_label_carries_the_pressure_of_its_temperature(engine, cell, point):
+    level, limits = engine.level_of_theory, LabelLimits()
+    cold, labeled = outcome_of(cell, point, level, limits, temperature=1e-9)
+    hot, _ = outcome_of(cell, point, level, limits, temperature=1500.0)
     ideal = len(cell) * units.kB * 1500.0 / cell.get_volume() / units.GPa
     assert hot.pressure - cold.pressure == pytest.approx(ideal, rel=1e-6)
     assert cold.pressure == pytest.approx(-labeled.get_stress()[:3].mean() / units.GPa, rel=1e-6)
 
 
-def test_an_unconverged_label_is_typed_and_has_no_number(cell):
-    engine = XtbEngine(max_iterations=2)
-    record, labeled = label_frame(cell, engine.calculator(), engine.level_of_theory, FLOORS)
-    assert record.status is LabelStatus.UNCONVERGED
-    assert "not converged" in record.reason
-    assert record.energy is None
-    assert labeled is None
+def test_an_unconverged_label_is_typed_and_has_no_number(cell, tmp_path):
+    point, again = XtbEngine(max_iterations=2).single_points([cell, cell], tmp_path)
+    assert point.status is again.status is LabelStatus.UNCONVERGED
+    assert "not converged" in point.reason
+    assert point.energy is point.forces is point.stress is None
 
 
-def test_a_collapsed_frame_is_rejected_without_a_calculation(cell):
+def test_a_frame_that_cannot_be_computed_leaves_the_next_one_alone(engine, cell, point, tmp_path):
+    strange = cell.copy()
+    strange.symbols[0] = "U"
+    bad, after = engine.single_points([strange, cell], tmp_path)
+    assert bad.status is LabelStatus.CRASHED
+    assert bad.reason
+    assert after.energy == pytest.approx(point.energy, abs=1e-7)
+    np.testing.assert_allclose(after.forces, point.forces, atol=1e-6)
+
+
+def test_a_collapsed_frame_is_not_worth_a_calculation(cell):
     collapsed = cell.copy()
     collapsed.positions[2] = collapsed.positions[0] + [0, 0, 0.9]
-
-    class Never:
-        def __getattr__(self, name):
-            pytest.fail(f"the calculator was asked for {name}")
-
-    record, labeled = label_frame(collapsed, Never(), "l", FLOORS)
-    assert record.status is LabelStatus.REJECTED_DISTANCE
-    assert "Al-O 0.90 A" in record.reason or "O-Al 0.90 A" in record.reason
-    assert labeled is None
+    refused = too_close(collapsed, DISTANCE_FLOOR.distances)
+    assert refused.status is LabelStatus.REJECTED_DISTANCE
+    assert "Al-O 0.90 A" in refused.reason or "O-Al 0.90 A" in refused.reason
+    assert too_close(cell, DISTANCE_FLOOR.distances) is None
 
 
-def test_accuracy_100_moves_forces_by_some_mev_only(engine, cell):
-    _, tight = label_frame(cell, engine.calculator(), "l", FLOORS)
-    _, loose = label_frame(cell, XtbEngine(accuracy=100).calculator(), "l", FLOORS)
-    difference = np.abs(tight.get_forces() - loose.get_forces()).max()
-    assert difference < 0.02
-    assert np.abs(tight.get_forces()).max() > 1.0
+def test_accuracy_100_moves_forces_by_some_mev_only(cell, point, tmp_path):
+    (loose,) = XtbEngine(accuracy=100).single_points([cell], tmp_path)
+    assert 0 < np.abs(point.forces - loose.forces).max() < 0.02
+    assert np.abs(point.forces).max() > 1.0
 
 
 def test_level_of_theory_names_what_changes_the_numbers():

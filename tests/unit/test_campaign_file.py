@@ -14,10 +14,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laoc_flows.campaign.expect import did_you_mean, read_mapping
+from laoc_flows.campaign.expect import did_you_mean
 from laoc_flows.campaign.file import CampaignFile, json_schema, write_schema
+from laoc_flows.campaign.reading import read_mapping
 from laoc_flows.composition import plan_cell_fixed
-from laoc_flows.engines.ase import XtbEngine
+from laoc_flows.engines.registry import ENGINES
+from laoc_flows.engines.xtb import XtbEngine
 from laoc_flows.errors import CampaignFileError
 from laoc_flows.schemas.config import Learning
 
@@ -676,10 +678,13 @@ def test_the_paper_campaign_is_the_paper():
         (1.0, 0.0): ("Li16Al16Cl64", 96),
     }
     assert file.engine.level_of_theory.startswith("vasp/PBE/none/")
-    melt, quench, hold = file.melt_quench.protocol.stages()
-    assert (melt.end_temperature, melt.time) == (1500, 10)
+    melt, density, quench = file.melt_quench.protocol.stages()
+    assert (melt.end_temperature, melt.time, melt.until_melted) == (1500, 20, True)
+    assert (density.end_temperature, density.pressure, density.ensemble) == (1500, 0, "nvt")
+    assert density.equilibrate is not None
     assert (quench.end_temperature, quench.time) == (300, pytest.approx(10))
-    assert hold.time == 50
+    hold = file.melt_quench.production
+    assert (hold.temperature, hold.time, hold.analyze_from) == (300, 50, 11)
     assert file.production.supercell == (3, 3, 3)
     assert file.production.temperature == 300
 
@@ -695,7 +700,7 @@ def test_the_schema_knows_every_key_and_refuses_others(tmp_path):
     engines = [
         schema["$defs"][ref["$ref"].rpartition("/")[2]] for ref in schema["properties"]["engine"]["anyOf"]
     ]
-    assert {engine["properties"]["name"]["const"] for engine in engines} == {"xtb", "vasp"}
+    assert {engine["properties"]["name"]["const"] for engine in engines} == set(ENGINES)
     check = jsonschema.Draft202012Validator(schema)
     assert check.is_valid(valid())
     assert check.is_valid(changed({"grid": {"x": {"start": 0, "stop": 1, "step": "1/4"}, "y": [0, "1/3"]}}))

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,22 +12,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from jobflow import Flow
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from jobflow import Flow, JobStore, run_locally
+from maggma.stores import MemoryStore
 from typer.testing import CliRunner
 
-from laoc_flows.blobs import BlobRef
+from laoc_flows.blobs import BlobRef, put_blob
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.plan import explored_frames, most_selected, plan
+from laoc_flows.campaign.reference_work import melt_quench_work, run_work, trajectory_work
 from laoc_flows.cli.plan import plan as plan_command
+from laoc_flows.engines.base import Engine
+from laoc_flows.engines.controller import Controller
+from laoc_flows.engines.dynamics import MDState, SegmentRun, SinglePoint
+from laoc_flows.errors import CampaignFileError
 from laoc_flows.flows.campaign import CampaignMaker, _label_flow, _production_flow, iteration_flow
+from laoc_flows.flows.seeds import SeedMaker
+from laoc_flows.frames import MEDIA_TYPE, encode_frames
 from laoc_flows.learning.selection import Explored, select
 from laoc_flows.schemas.base import Provenance
-from laoc_flows.schemas.config import Exploration, Selection
+from laoc_flows.schemas.config import Exploration, ReferenceSampling, Selection
 from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.schemas.iteration import ExplorationDocument
-from laoc_flows.schemas.label import FrameSet
+from laoc_flows.schemas.label import FrameSet, LabelStatus
 from laoc_flows.schemas.potential import PotentialDocument, SoftCore
-from laoc_flows.schemas.protocol import DISTANCE_FLOOR
+from laoc_flows.schemas.protocol import DISTANCE_FLOOR, LabelLimits, Stage
 
 BASE = {
     "name": "test",
@@ -158,8 +169,9 @@ def test_the_stages_hold_the_jobs_that_the_flow_makes(tmp_path, changes):
 def test_the_expectation_is_what_a_pencil_finds(tmp_path):
     planned = plan(campaign(tmp_path))
     # 0.101 ps are 50 steps (round half to even), 1200 K at 2400 K/ps are 250; every 7th of 300 is labeled.
-    assert planned.seed_steps == 300
-    assert planned.seed_labels == 42 + 2
+    assert planned.seed_steps == (300, 300)
+    assert planned.seed_labels == (42 + 2, 42 + 2)
+    assert (planned.reference_runs, planned.reference_steps, planned.quench_rates) == (0, 0, (2400.0,))
     assert planned.seeds == 9
     assert planned.iterations == (2, 3)
     assert planned.trainings == (4, 6)
@@ -288,3 +300,213 @@ def test_the_shipped_campaigns_plan(path, run):
     result = run(path)
     assert result.exit_code == 0
     assert CampaignFile.load(path).campaign_id in result.stdout
+
+
+class Still(Engine):
+    """Atoms that hardly move, at the thermostat's target: what counts is how many jobs there are."""
+
+    name: str = "still"
+    cheaper: bool = False
+
+    @property
+    def level_of_theory(self):
+        return "still/r1"
+
+    @property
+    def md_level_of_theory(self):
+        return "still/cheap/r1" if self.cheaper else self.level_of_theory
+
+    def single_points(self, frames, directory):
+        assert directory.is_dir()
+        for frame in frames:
+            yield SinglePoint(
+                LabelStatus.CONVERGED, energy=-3.0, forces=np.zeros((len(frame), 3)), stress=np.zeros(6)
+            )
+
+    def run_segment(self, state, segment, directory):
+        assert directory.is_dir()
+        atoms = state.atoms.copy()
+        frames, steps, rows = [], [], []
+        for step in range(1, segment.n_steps + 1):
+            rows.append([step, segment.temperature_after(step), 0.1, -1.0, atoms.get_volume()])
+            if step % segment.frame_every == 0:
+                frame = Atoms(atoms.get_chemical_symbols(), atoms.positions, cell=atoms.cell, pbc=True)
+                frame.calc = SinglePointCalculator(
+                    frame, energy=-3.0, forces=np.zeros((len(frame), 3)), stress=np.zeros(6)
+                )
+                frames.append(frame)
+                steps.append(step)
+        return SegmentRun(segment.n_steps, frames, steps, np.array(rows), MDState(atoms))
+
+
+RATES = {"melt_time": 0.1, "quench_rate": [6000, 12000]}
+WAITING = {"melt_time": 0.1, "quench_rate": 6000, "equilibrate": {"attempts": 5}, "equilibrate_time": 0.05}
+NEVER = {"melt_time": 0.2, "quench_rate": 6000, "until_melted": True}
+
+
+@pytest.mark.parametrize(
+    ("engine", "changes"),
+    [
+        ({}, {"protocol": RATES}),
+        ({"steps_per_job": 33}, {"protocol": RATES}),
+        ({"steps_per_job": 3}, {"protocol": RATES, "label_every": 14, "frame_every": 7}),
+        ({"steps_per_job": 40, "cheaper": True}, {"protocol": RATES}),
+        ({"steps_per_job": 40, "cheaper": True, "labels_per_job": 1}, {"protocol": RATES, "strains": []}),
+        ({"labels_per_job": 2, "cheaper": True}, {"protocol": RATES, "strains": [0.9, 0.95, 1.05]}),
+        (
+            {"steps_per_job": 20, "cheaper": True, "labels_per_job": 4},
+            {"protocol": RATES, "production": {"time": 0.1, "analyze_from": 0.05, "label_every": 20}},
+        ),
+        ({"steps_per_job": 20}, {"production": {"time": 0.1, "analyze_from": 0.05, "label_every": None}}),
+        ({"steps_per_job": 12}, {"protocol": WAITING}),
+        ({"steps_per_job": 12}, {"protocol": NEVER}),
+        ({"steps_per_job": 1000, "cheaper": True}, {"protocol": {**NEVER, "hot_time_step": 1.0}}),
+    ],
+)
+def test_the_jobs_of_a_trajectory_are_those_that_run(tmp_path, monkeypatch, engine, changes):
+    monkeypatch.setenv("LAOC_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("LAOC_SCRATCH", str(tmp_path / "scratch"))
+    still = Still(**engine)
+    sampling = ReferenceSampling.model_validate(
+        {"label_every": 5, "relax_steps": 2, "protocol": {"melt_time": 0.1, "quench_rate": 6000}, **changes}
+    )
+    for rate in sampling.protocol.rates():
+        provenance = Provenance(
+            campaign_id="c",
+            campaign_seed=1,
+            composition_id="x1.000-y0.000",
+            stage="seed",
+            quench_rate=rate,
+        )
+        store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
+        flow = SeedMaker(still, sampling, LabelLimits()).make("x1.000-y0.000", 2, provenance)
+        ran = run_locally(flow, store=store, ensure_success=True, log=False)
+        work = trajectory_work(still, sampling, rate)
+        n_jobs = sum(len(responses) for responses in ran.values())
+        (run,) = store.query(
+            {"output.schema_name": "md", "output.provenance.stage": "seed"}, {"output.n_steps": 1}
+        )
+        batches = {}
+        for field in ("output", "output.labels"):
+            for row in store.query({f"{field}.schema_name": "label_batch"}, {field: 1}):
+                batch = row["output"] if field == "output" else row["output"]["labels"]
+                batches[batch["key"]] = len(batch["records"])
+        md = melt_quench_work(still, sampling, rate)
+        assert md.steps[0] <= run["output"]["n_steps"] <= md.steps[1]
+        assert work.jobs[0] <= n_jobs <= work.jobs[1]
+        assert work.labels[0] <= sum(batches.values()) <= work.labels[1]
+        stages = sampling.protocol.stages()
+        if not any(stage.until_melted or stage.equilibrate for stage in stages):
+            # Atoms that keep still melt nothing: no cell is run on, which is the least there can be.
+            assert md.steps[0] == md.steps[1]
+            assert (work.jobs[0], work.labels[0]) == (n_jobs, sum(batches.values()))
+            if sampling.production is None:
+                assert (work.jobs[1], work.labels[1]) == (n_jobs, sum(batches.values()))
+
+
+@pytest.mark.parametrize("budget", [6, 20, 33, 50, 51, 150, 1000])
+@pytest.mark.parametrize("every", [1, 7, 60])
+def test_the_jobs_of_a_run_are_those_of_its_controller(tmp_path, monkeypatch, budget, every):
+    monkeypatch.setenv("LAOC_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("LAOC_SCRATCH", str(tmp_path / "scratch"))
+    hot = {"start_temperature": 900, "end_temperature": 900}
+    stages = (
+        Stage(name="a", time=0.1, **hot),
+        Stage(name="b", start_temperature=900, end_temperature=300, time=0.076, time_step=1.0),
+        Stage(name="c", time=0.006, **hot),
+        Stage(name="d", time=0.24, **hot),
+    )
+    maker = Still(steps_per_job=budget).md_maker(stages, time_step=2.0, frame_every=every, relax_steps=2)
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
+    store.connect()
+    atoms = Atoms("Al", cell=[5.0] * 3, pbc=True)
+    start = put_blob(store, encode_frames([atoms]), MEDIA_TYPE)
+    provenance = Provenance(campaign_id="c", campaign_seed=1, composition_id="x1.000-y0.000", stage="seed")
+    ran = run_locally(maker.make(start, provenance), store=store, ensure_success=True, log=False)
+    controller = Controller(maker.engine, stages, 2.0, every * 0.002, 2, 0)
+    (indices,) = ran.values()
+    assert run_work(controller, None).jobs == (len(indices), len(indices))
+    assert run_work(controller, None).steps == (50 + 76 + 3 + 120,) * 2
+
+
+def test_rates_and_reference_runs_are_counted(tmp_path):
+    planned = plan(
+        campaign(
+            tmp_path,
+            melt_quench__protocol={"melt_time": 0.1, "quench_rate": [2400, 1200], "time_step": 2.0},
+            melt_quench__production={"time": 1, "analyze_from": 0.2, "frame_every": 10, "label_every": 100},
+            production={"supercell": [2, 2, 2], "glasses": 2, "quench_rate": [10, 5, 1]},
+        )
+    )
+    # Two packings at each of two rates, and one held out at the first: 5 of every composition.
+    assert planned.seeds == 15
+    assert planned.quench_rates == (2400, 1200)
+    assert planned.seed_steps == (50 + 250, 50 + 500)
+    assert planned.seed_labels == (7 + 35 + 2, 7 + 71 + 2 + 5)
+    assert planned.labels[0] == 3 * (3 * 44 + 2 * 80)
+    assert (planned.reference_runs, planned.reference_steps) == (15, 500)
+    assert planned.productions == 3 * 2 * 3
+    # pack, melt-quench, assess; strain, label; prepare, run, analyze
+    assert planned.stages["seed"] == (15 * 8, 15 * 8)
+    assert planned.stages["production"] == (36, 36)
+    assert "quenched at 2400, 1200 K/ps; each is run on for 500 MD steps" in planned.words[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {
+                "melt_quench__frame_every": 7,
+                "melt_quench__protocol": {"preset": "paper", "hot_time_step": 1.5},
+            },
+            "melt_quench.frame_every = 7: frames 14 fs apart are not a whole number of the 1.5 fs steps of stage 'heat'",
+        ),
+        (
+            {"melt_quench__protocol": {"preset": "paper", "hot_time_step": 1.5}},
+            "melt_quench.label_every = 7: frames 14 fs apart are not a whole number of the 1.5 fs steps",
+        ),
+        (
+            {"melt_quench__frame_every": 3},
+            "melt_quench.label_every = 7: label_every is no multiple of frame_every, 3",
+        ),
+        (
+            {"melt_quench__protocol": {"melt_time": 0.01, "quench_rate": 100, "until_melted": True}},
+            "melt_quench.label_every = 7: keeps 0 frames until the end of stage 'melt'",
+        ),
+        (
+            {"melt_quench__production": {"time": 1, "analyze_from": 0.2, "label_every": 520}},
+            "melt_quench.production.label_every = 520: a run of 500 MD steps gives no label",
+        ),
+        (
+            {
+                "melt_quench__production": {
+                    "time": 1,
+                    "analyze_from": 0.99,
+                    "frame_every": 600,
+                    "label_every": None,
+                }
+            },
+            "melt_quench.production.frame_every = 600: leaves no frame to analyze",
+        ),
+        (
+            {"production": {"quench_rate": [1, 1e-9]}},
+            "production: takes more than 1e+11 MD steps",
+        ),
+        (
+            {"melt_quench__protocol": {"melt_time": 1, "quench_rate": [100, 1e-9]}},
+            "melt_quench.protocol: takes more than 1e+11 MD steps",
+        ),
+    ],
+)
+def test_what_cannot_run_is_one_line_that_names_its_key(tmp_path, run, changes, line):
+    with pytest.raises(CampaignFileError) as caught:
+        campaign(tmp_path, **changes)
+    (found,) = caught.value.lines
+    assert re.sub(r"(protocol|production) = \{.*?\}:", r"\1:", found).startswith(
+        f"{tmp_path / 'test.yaml'}: {line}"
+    )
+    assert " -- " in found
+    result = run(tmp_path / "test.yaml")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1

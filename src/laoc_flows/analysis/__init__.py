@@ -2,6 +2,7 @@
 
 from laoc_flows.analysis.disorder.amorphisation import AmorphisationResult, amorphisation
 from laoc_flows.analysis.disorder.glass_transition import GlassTransitionResult, glass_transition
+from laoc_flows.analysis.disorder.melting import MELT_THRESHOLD, MeltVerdict, melt_check
 from laoc_flows.analysis.events.bond_history import HYSTERESIS, BondHistory, bond_history
 from laoc_flows.analysis.events.bond_persistence import (
     BondPersistenceResult,
@@ -55,14 +56,11 @@ from laoc_flows.analysis.structure.rdf import (
 from laoc_flows.analysis.structure.rings import RingStatistics, rings
 from laoc_flows.analysis.structure.sanity import (
     DISTANCE_FLOORS,
-    MELT_THRESHOLD,
     REACTION_LIMITS,
     Contact,
     ContactVerdict,
-    MeltVerdict,
     closest_contact,
     distance_check,
-    melt_check,
     min_distance_ratio,
     reaction_check,
 )

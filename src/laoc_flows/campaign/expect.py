@@ -1,4 +1,4 @@
-"""What a campaign file is expected to look like: reading it strictly, and wording what is wrong with it."""
+"""What a campaign file is expected to look like: validating it strictly, and wording what is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias, get_args
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Discriminator, Tag, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from laoc_flows.errors import CampaignFileError, LaocError
 
-_MAX_DEPTH: Final = 32
-_MAX_INTEGER: Final = 2**63 - 1
 _SHOWN: Final = 60
 _ABSENT: Final = object()
 _UNKNOWN: Final = "unknown key"
 Refusal: TypeAlias = tuple[str, str, str | None]
 """Message, remedy and dotted key of a problem that a validator finds."""
-_TAG: Final = "tag:yaml.org,2002:"
 
 _MESSAGES: Final[dict[str, str]] = {
     "int": "is not a whole number",
@@ -139,118 +135,6 @@ def _dotted(path: Iterable[str | int]) -> str:
     return "".join(f"[{word}]" if isinstance(word, int) else f".{word}" for word in words).removeprefix(".")
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML 1.2 scalars: 1e-6 is a number, and neither 'no' nor '1:30' is anything but text."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 -- PyYAML's own
-
-
-_FLOAT = re.compile(
-    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
-)
-_Loader.add_implicit_resolver(f"{_TAG}null", re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver(
-    f"{_TAG}bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")
-)
-_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"[-+]?[0-9]+\Z"), list("-+0123456789"))
-_Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+.0123456789"))
-
-_SCALARS: Final[dict[str, Callable[[str], Any]]] = {
-    "str": str,
-    "null": lambda _: None,
-    "bool": lambda text: {"true": True, "false": False}[text.lower()],
-    "int": int,
-    "float": lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
-}
-
-
-def read_mapping(path: Path, text: str) -> dict[str, Any]:
-    """Read the text of a campaign file into plain values.
-
-    Parameters
-    ----------
-    path : Path
-        File to name in errors.
-    text : str
-        One YAML document that is a mapping.
-
-    Raises
-    ------
-    InvalidCampaignError
-        If it is anything else, repeats a key, or uses tags, anchors or numbers that are not finite.
-    """
-    try:
-        _scan(path, text)
-        node = yaml.compose(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError) as error:
-        reject(path, *_yaml_problem(error, text))
-    if node is None:
-        reject(path, "the file is empty", "write a campaign; see campaigns/quickstart.yaml")
-    problems: list[Problem] = []
-    content = _plain(node, (), problems)
-    if problems:
-        raise InvalidCampaignError(path, problems)
-    if not isinstance(content, dict):
-        kind = {list: "a list", type(None): "empty"}.get(type(content), "a single value")
-        reject(path, f"the file is {kind}, not a mapping", "write one 'key: value' per line")
-    return content
-
-
-def _scan(path: Path, text: str) -> None:
-    """Refuse what could blow up before anything is built: aliases and endless nesting."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
-            place = f"line {event.start_mark.line + 1}" if event.start_mark else "the file"
-            reject(path, f"{place} refers to a YAML anchor (*{event.anchor:.40})", "write the value out")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            reject(path, f"more than {_MAX_DEPTH} levels are nested", "remove surplus brackets or indents")
-
-
-def _yaml_problem(error: Exception, text: str) -> tuple[str, str]:
-    mark = getattr(error, "problem_mark", None)
-    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
-    if mark is None:
-        return f"the file is not valid YAML ({reason})", "save it as plain text, one 'key: value' per line"
-    tabs = "\t" in "".join(text.split("\n")[mark.line : mark.line + 1])
-    remedy = "write one 'key: value' per line, and indent what belongs together equally"
-    message = f"line {mark.line + 1}, column {mark.column + 1} is not valid YAML ({reason})"
-    return message, "indent with spaces, not with tabs" if tabs else remedy
-
-
-def _plain(node: yaml.Node, path: tuple[str | int, ...], problems: list[Problem]) -> Any:
-    kind = node.tag.removeprefix(_TAG)
-    if isinstance(node, yaml.MappingNode) and kind == "map":
-        found: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
-            value = _plain(value_node, (*path, key), problems)
-            if not isinstance(key_node, yaml.ScalarNode):
-                problems.append(Problem("a key is not a single word", "write plain keys", path))
-            elif key in found:
-                message = f"the key is repeated in line {key_node.start_mark.line + 1}"
-                problems.append(Problem(message, "keep one of the two", (*path, key), value))
-            found[key] = value
-        return found
-    if isinstance(node, yaml.SequenceNode) and kind == "seq":
-        return [_plain(child, (*path, index), problems) for index, child in enumerate(node.value)]
-    if not isinstance(node, yaml.ScalarNode) or kind not in _SCALARS:
-        tag = f"!!{kind}" if kind != node.tag else node.tag
-        problems.append(Problem(f"the YAML tag {tag:.60} is not allowed", "write a plain value", path))
-        return None
-    try:
-        value = _SCALARS[kind](node.value)
-    except (ValueError, KeyError):
-        problems.append(Problem("is not what its YAML tag says", "write a plain value", path, node.value))
-        return None
-    if isinstance(value, float) and not math.isfinite(value):
-        problems.append(Problem("is not a finite number", "write a finite number", path, value))
-    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
-        problems.append(Problem("is too large a number", f"write at most {_MAX_INTEGER}", path, value))
-    return value
-
-
 def validate(model: type[BaseModel], content: Mapping[str, Any], at: tuple[str | int, ...] = ()) -> Any:
     """Validate plain values strictly.
 
@@ -279,18 +163,21 @@ def _problems(
     error: ValidationError, model: type[BaseModel], content: Mapping[str, Any], at: tuple[str | int, ...]
 ) -> list[Problem]:
     groups: dict[tuple[str | int, ...], list[dict[str, Any]]] = {}
-    for detail in error.errors(include_url=False):
+    found = error.errors(include_url=False)
+    for detail in found:
+        if detail["type"] == "too_short" and any(_within(other["loc"], detail["loc"]) for other in found):
+            continue  # only what is right was counted
         context = detail.get("ctx", {})
         for part in context.get("problems", [context]):
             entry = {**detail, "ctx": part, "msg": part.get("message", detail["msg"])}
             path = _real(detail["loc"], content, last=detail["type"] in {"missing", "extra_forbidden"})
             path += tuple(part["at"].split(".")) if part.get("at") else ()
-            groups.setdefault(_blamed(path, entry, model), []).append(entry)
+            groups.setdefault(_blamed(path, entry, model, content), []).append(entry)
     problems: list[Problem] = []
     for path, details in groups.items():
         if len(details) > 1 and any(detail["type"] != "laoc" for detail in details):
             # The branches of a union: what is allowed says more than why each branch is not met.
-            value, remedy = _value(path, content), _expected(model, path)
+            value, remedy = _value(path, content), _expected(model, path, content)
             problems.append(Problem("is none of the allowed values", remedy, (*at, *path), value))
         else:
             problems += [_problem(detail, path, model, content, at) for detail in details]
@@ -307,21 +194,23 @@ def _problem(
     kind, value = detail["type"], _value(path, content)
     full = (*at, *path)
     if kind == "extra_forbidden":
-        owner = _walk(model, path[:-1])[0]
-        return Problem(_UNKNOWN, did_you_mean(str(path[-1]), owner.model_fields), full, value)
+        owner = _walk(model, path[:-1], content)[0]
+        return Problem(_UNKNOWN, did_you_mean(str(path[-1]), _names(owner)), full, value)
     if kind == "missing":
         if isinstance(path[-1], int):
             value = _value(path[:-1], content)
-            return Problem("has too few entries", _expected(model, path), full[:-1], value)
-        return Problem("is missing", f"add it: {_expected(model, path).removeprefix('expected: ')}", full)
+            return Problem("has too few entries", _expected(model, path, content), full[:-1], value)
+        return Problem(
+            "is missing", f"add it: {_expected(model, path, content).removeprefix('expected: ')}", full
+        )
     if kind in {"laoc", "value_error"}:
         message = detail["msg"].removeprefix("Value error, ")
-        return Problem(message, detail["ctx"].get("remedy") or _expected(model, path), full, value)
+        return Problem(message, detail["ctx"].get("remedy") or _expected(model, path, content), full, value)
     template = _MESSAGES.get(kind) or _MESSAGES.get(kind.split("_")[0])
     message = (
         template.format(**detail["ctx"]) if template else detail["msg"].replace("Input should", "should")
     )
-    remedy = _expected(model, path)
+    remedy = _expected(model, path, content)
     if isinstance(value, str) and kind.split("_")[0] in {"int", "float"}:
         remedy = f"write a number without quotes; {remedy}"
     return Problem(message, remedy, full, value)
@@ -348,13 +237,17 @@ def _real(loc: tuple[str | int, ...], content: Any, *, last: bool) -> tuple[str 
     return tuple(path)
 
 
+def _within(inner: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
+
+
 def _blamed(
-    path: tuple[str | int, ...], detail: dict[str, Any], model: type[BaseModel]
+    path: tuple[str | int, ...], detail: dict[str, Any], model: type[BaseModel], content: Any
 ) -> tuple[str | int, ...]:
     """Add the field that a cross-field message begins with: 'low must be below high' is about low."""
     if detail["type"] == "value_error":
         word = detail["msg"].removeprefix("Value error, ").split(" ", 1)[0]
-        fields = _walk(model, path)[0].model_fields
+        fields = _names(_walk(model, path, content)[0])
         for name in (word, f"{word}s"):
             if name in fields and (not path or path[-1] != name):
                 return (*path, name)
@@ -381,17 +274,37 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in _models(argument)]
 
 
-def _walk(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[type[BaseModel], FieldInfo | None]:
+def _names(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields by the names that a file spells them with."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _branch(field: FieldInfo, node: Any) -> type[BaseModel] | None:
+    """Model of a field; of a union the one that its discriminator chooses for what the file has there."""
+    models = _models(field.annotation)
+    choose = next((each for each in field.metadata if isinstance(each, Discriminator)), field.discriminator)
+    if len(models) > 1 and isinstance(choose, Discriminator) and callable(choose.discriminator):
+        tag = choose.discriminator(node)
+        for branch in get_args(field.annotation):
+            if any(isinstance(each, Tag) and each.tag == tag for each in getattr(branch, "__metadata__", ())):
+                models = _models(branch) or models
+    return next(iter(models), None)
+
+
+def _walk(
+    model: type[BaseModel], path: tuple[str | int, ...], content: Any
+) -> tuple[type[BaseModel], FieldInfo | None]:
     field = None
     for part in path:
-        if part in model.model_fields:
-            field = model.model_fields[str(part)]
-            model = next(iter(_models(field.annotation)), model)
+        content = _step(content, part)
+        found = _names(model).get(str(part))
+        if found is not None:
+            field, model = found, _branch(found, content) or model
     return model, field
 
 
-def _expected(model: type[BaseModel], path: tuple[str | int, ...]) -> str:
-    field = _walk(model, path)[1]
+def _expected(model: type[BaseModel], path: tuple[str | int, ...], content: Any) -> str:
+    field = _walk(model, path, content)[1]
     if field is None or not field.description:
         return "see the JSON schema that 'laoc plan --schema' writes"
     if isinstance(field.default, bool | int | float | str) and field.default != "":

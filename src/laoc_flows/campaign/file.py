@@ -26,13 +26,13 @@ from laoc_flows.campaign.expect import (
     InvalidCampaignError,
     Problem,
     did_you_mean,
-    read_mapping,
     refuse,
     refuse_all,
     reject,
     validate,
 )
 from laoc_flows.campaign.plan import CellSize, undoable, unplannable
+from laoc_flows.campaign.reading import read_mapping
 from laoc_flows.composition import (
     MAX_RANGE,
     Cell,

@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Final, Self
 from pydantic import Field, model_validator
 
 from laoc_flows.campaign.expect import Refusal, refuse
+from laoc_flows.campaign.reference_work import (
+    MAX_STEPS,
+    Bounds,
+    Work,
+    impossible_runs,
+    label_jobs,
+    melt_quench_work,
+    production_work,
+    span,
+    too_long,
+    trajectory_work,
+)
 from laoc_flows.composition import MAX_ATOMS, Cell, Composition, plan_cell, plan_cell_fixed
 from laoc_flows.errors import CompositionError
 from laoc_flows.schemas.base import Model
@@ -17,15 +29,9 @@ from laoc_flows.schemas.config import Exploration, Production, Selection
 if TYPE_CHECKING:
     from laoc_flows.campaign.file import CampaignFile
 
-Bounds = tuple[int, int]
-"""At least and at most."""
-
 STAGES: Final = ("seed", "train", "explore", "label", "production")
-_JOBS_PER_SEED: Final = 3  # pack, melt-quench, assess
-_JOBS_FOR_STRAINS: Final = 2  # strain, label
 _JOBS_PER_GLASS: Final = 2  # pack, production
 _EPSILON: Final = 1e-9
-_MAX_STEPS: Final = 10**11
 _MAX_REFUSALS: Final = 10
 _MAX_SIZE: Final = 10_000  # of a cell that the reference engine is to compute
 _DEFAULT_TOLERANCE: Final = 0.1
@@ -100,8 +106,15 @@ class CampaignPlan(Model):
     level_of_theory: str = Field(description="identity of the reference engine's labels")
     rows: tuple[PlanRow, ...] = Field(description="one per composition, sorted by (x, y)")
     seeds: int = Field(description="seed trajectories [1]")
-    seed_steps: int = Field(description="MD steps of one seed trajectory with the reference engine [steps]")
-    seed_labels: int = Field(description="labels of one seed trajectory, strained ones included [1]")
+    quench_rates: tuple[float, ...] = Field(
+        description="quench rates asked for, an ensemble of seeds for each; empty for the protocol's own [K/ps]"
+    )
+    seed_steps: Bounds = Field(
+        description="MD steps of one seed trajectory with the reference engine, till its quench has ended [steps]"
+    )
+    seed_labels: Bounds = Field(description="labels of one seed trajectory, strained ones included [1]")
+    reference_runs: int = Field(description="runs of quenched cells with the reference engine [1]")
+    reference_steps: int = Field(description="MD steps of one of them [steps]")
     iterations: Bounds = Field(description="iterations of the learning loop [1]")
     trainings: Bounds = Field(description="trainings of single models [1]")
     explorations: Bounds = Field(description="exploration runs [1]")
@@ -120,17 +133,25 @@ class CampaignPlan(Model):
     def words(self) -> tuple[str, ...]:
         """The expectation in words, one line each."""
         learning = (
-            f"learning: {_span(self.iterations)} iterations, {_span(self.trainings)} trainings, "
-            f"{_span(self.explorations)} explorations"
+            f"learning: {span(self.iterations)} iterations, {span(self.trainings)} trainings, "
+            f"{span(self.explorations)} explorations"
         )
-        stages = ", ".join(f"{name} {_span(bounds)}" for name, bounds in self.stages.items())
+        seeds = (
+            f"seeds: {self.seeds} trajectories of {span(self.seed_steps)} MD steps, "
+            f"{span(self.seed_labels)} labels each"
+        )
+        if len(self.quench_rates) > 1:
+            seeds += f", quenched at {', '.join(f'{rate:g}' for rate in self.quench_rates)} K/ps"
+        if self.reference_runs:
+            seeds += f"; each is run on for {self.reference_steps} MD steps"
+        stages = ", ".join(f"{name} {span(bounds)}" for name, bounds in self.stages.items())
         return (
             f"{len(self.rows)} composition{'s' if len(self.rows) > 1 else ''}, labeled by {self.level_of_theory}",
-            f"seeds: {self.seeds} trajectories of {self.seed_steps} MD steps, {self.seed_labels} labels each",
+            seeds,
             learning,
-            f"labels: {_span(self.labels)}",
+            f"labels: {span(self.labels)}",
             f"production: {self.productions} glasses",
-            f"jobs: {_span(self.jobs)} ({stages})",
+            f"jobs: {span(self.jobs)} ({stages})",
         )
 
 
@@ -181,22 +202,18 @@ def undoable(file: CampaignFile) -> list[Refusal]:
     list of tuple
         Message, remedy and dotted key of each problem.
     """
-    problems: list[Refusal] = []
-    for key, run in (
-        ("melt_quench.protocol", file.melt_quench.protocol),
-        ("learning.exploration", file.learning.exploration),
-        ("production", file.production),
+    problems = impossible_runs(file)
+    for key, run, every in (
+        ("learning.exploration", file.learning.exploration, (None,)),
+        ("production", file.production, file.production.quench_rate),
     ):
         try:
-            steps = sum(stage.steps(run.time_step) for stage in run.stages())
+            stages = [run.stages() if rate is None else file.production.stages(rate) for rate in every]
+            steps = max(sum(stage.steps(run.time_step) for stage in each) for each in stages)
         except (ValueError, OverflowError):
-            steps = _MAX_STEPS + 1
-        if steps > _MAX_STEPS:
-            remedy = "choose shorter times, a higher quench_rate or a longer time_step"
-            problems.append((f"takes more than {_MAX_STEPS:.0e} MD steps", remedy, key))
-        elif run is file.melt_quench.protocol and file.melt_quench.label_every > steps:
-            message = f"a trajectory of {steps} MD steps gives no label"
-            problems.append((message, f"choose at most {steps}", "melt_quench.label_every"))
+            steps = MAX_STEPS + 1
+        if problem := too_long(steps, key):
+            problems.append(problem)
     if problems:
         return problems
     if not min(explored_frames(file.learning.exploration).values()):
@@ -227,20 +244,23 @@ def plan(file: CampaignFile) -> CampaignPlan:
     cells = file.cells()
     # Convergence is agreement twice running.
     iterations = (min(2, learning.max_iterations), learning.max_iterations)
-    seeds = len(cells) * (sampling.packings + sampling.held_out)
-    steps = sum(stage.steps(sampling.protocol.time_step) for stage in sampling.protocol.stages())
-    seed_labels = steps // sampling.label_every + len(sampling.strains)
+    rates = [rate for _, rate, _ in sampling.trajectories()]
+    seeds = len(cells) * len(rates)
+    quenches = {rate: melt_quench_work(file.engine, sampling, rate) for rate in rates}
+    trajectories = {rate: trajectory_work(file.engine, sampling, rate) for rate in rates}
+    one = Work().total(trajectories[rate] for rate in rates)
+    labels = _times(one.labels, len(cells))
     per_iteration = len(cells) * learning.exploration.replicas
-    glasses = len(cells) * production.glasses
-    seed_jobs = seeds * (_JOBS_PER_SEED + (_JOBS_FOR_STRAINS if sampling.strains else 0))
+    glasses = len(cells) * len(production.glass_runs())
     # The last iteration labels nothing.
     more = per_iteration * (iterations[1] - 1)
-    selected = more * most_selected(learning.exploration, learning.selection)
+    most = most_selected(learning.exploration, learning.selection)
+    selected = more * most
     stages = {
-        "seed": (seed_jobs, seed_jobs),
+        "seed": _times(one.jobs, len(cells)),
         "train": _times(iterations, _train_jobs(learning.committee)),
         "explore": _times(iterations, per_iteration),
-        "label": (0, more if selected else 0),
+        "label": (0, more * label_jobs((0, most), file.engine)[1] if selected else 0),
         "production": (_JOBS_PER_GLASS * glasses, _JOBS_PER_GLASS * glasses),
     }
     return CampaignPlan(
@@ -248,12 +268,15 @@ def plan(file: CampaignFile) -> CampaignPlan:
         level_of_theory=file.engine.level_of_theory,
         rows=tuple(_row(cell, production.repeats) for cell in cells.values()),
         seeds=seeds,
-        seed_steps=steps,
-        seed_labels=seed_labels,
+        quench_rates=tuple(rate for rate in sampling.protocol.rates() if rate is not None),
+        seed_steps=_range(work.steps for work in quenches.values()),
+        seed_labels=_range(work.labels for work in trajectories.values()),
+        reference_runs=0 if sampling.production is None else seeds,
+        reference_steps=production_work(file.engine, sampling).steps[1],
         iterations=iterations,
         trainings=_times(iterations, learning.committee),
         explorations=_times(iterations, per_iteration),
-        labels=(seeds * seed_labels, seeds * seed_labels + selected),
+        labels=(labels[0], labels[1] + selected),
         productions=glasses,
         stages=stages,
     )
@@ -307,9 +330,10 @@ def _times(bounds: Bounds, factor: int) -> Bounds:
     return bounds[0] * factor, bounds[1] * factor
 
 
-def _span(bounds: Bounds) -> str:
-    low, high = bounds
-    return str(low) if low == high else f"{low} to {high}"
+def _range(bounds: Iterable[Bounds]) -> Bounds:
+    """Bounds that hold for each of several."""
+    lows, highs = zip(*bounds, strict=True)
+    return min(lows), max(highs)
 
 
 def _row(cell: Cell, repeats: int) -> PlanRow:

@@ -172,11 +172,16 @@ def _read_learning(store: JobStore, campaign_id: str, progress: Progress) -> Non
         deviations = [s["max_deviation"] for s in latest["strata"] if s["max_deviation"] is not None]
         progress.deviation = max(deviations, default=None)
         progress.force_rmse = latest["worst_force_rmse"]
+    batches: dict[str, int] = {}
     for name in ("output", "output.labels"):
         match = {f"{name}.schema_name": "label_batch", f"{name}.campaign_id": campaign_id}
-        for document in store.docs_store.query(match, {f"{name}.records.status": 1}):
+        fields = {f"{name}.key": 1, f"{name}.records.status": 1}
+        for document in store.docs_store.query(match, fields):
             batch = document["output"] if name == "output" else document["output"]["labels"]
-            progress.labels += sum(_value(record["status"]) == "converged" for record in batch["records"])
+            converged = sum(_value(record["status"]) == "converged" for record in batch["records"])
+            # Parts that were put together are stored by two jobs.
+            batches[batch["key"]] = converged
+    progress.labels = sum(batches.values())
 
 
 def _value(stored: Any) -> Any:

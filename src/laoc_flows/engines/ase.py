@@ -1,339 +1,239 @@
-"""Engines that are ASE calculators: GFN1-xTB through tblite.
+"""Engines that are ASE calculators: single points, relaxation and dynamics, the same for all of them.
 
-atomate2's ``GFNxTBStaticMaker`` and ``AseMDMaker`` were considered and not used: the former relaxes with zero
-steps and raises when the SCF does not converge, the latter changes itself in ``make``, cannot seed its
-thermostat and loses the whole trajectory when one step fails. ASE's own dynamics and tblite's calculator do
-the work; only the bookkeeping is here.
+atomate2's ``AseMDMaker`` and the static Makers of its force fields were considered and not used: they relax with
+zero steps, raise when an SCF does not converge, cannot seed their thermostat and lose the whole trajectory when
+one step fails. ASE's own optimizer and dynamics do the work; the choice among them is in
+:mod:`laoc_flows.engines.ase_dynamics`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib.util import find_spec
-from typing import Any, Literal
+import time
+import warnings
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixCom
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import Stationary, thermalize_momenta
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.optimize import FIRE
-from jobflow import Maker
-from pydantic import Field
 
-from laoc_flows.analysis.trajectories.trajectory import Trajectory
-from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
+from laoc_flows.engines.ase_dynamics import dynamics_of
 from laoc_flows.engines.base import Engine
-from laoc_flows.engines.labels import batch_of, label_frame
-from laoc_flows.errors import EngineUnavailableError
-from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
-from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, scratch_directory
-from laoc_flows.schemas.base import Provenance
-from laoc_flows.schemas.label import FrameSet, LabelBatch, LabelRecord, MDResult
-from laoc_flows.schemas.protocol import DISTANCE_FLOOR, PairDistances, Stage
+from laoc_flows.engines.dynamics import ROW_COLUMNS, MDState, Segment, SegmentRun, SinglePoint
+from laoc_flows.engines.labels import total_pressure
+from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.settings import Settings
 
+_MAX_STEP, _MAX_FORCE = 0.1, 0.05
+# A cell this much hotter than it should be has left its potential's range of validity, or its time step.
+_RUNAWAY = 5.0
+_REASON_LENGTH = 300
 
-class XtbEngine(Engine):
-    """GFN1-xTB (Grimme, Bannwarth, Shushkov, JCTC 2017, 13, 1989) in tblite; GFN2 does not converge here."""
 
-    name: Literal["xtb"] = "xtb"
-    method: Literal["GFN1-xTB"] = Field("GFN1-xTB", description="Hamiltonian")
-    accuracy: float = Field(
-        1.0,
-        gt=0,
-        le=1000,
-        description="tblite's accuracy; 100 is twice as fast and moves forces by some meV/A",
-    )
-    electronic_temperature: float = Field(300.0, gt=0, le=10000, description="Fermi smearing [K]")
-    max_iterations: int = Field(
-        300, ge=1, le=10000, description="SCF iterations before it counts as unconverged"
-    )
+class AseEngine(Engine):
+    """An engine whose code has an ASE calculator.
 
-    @property
-    def level_of_theory(self) -> str:
-        """Identity of the labels; the last part is the version of this recipe."""
-        return f"tblite/{self.method}/accuracy={self.accuracy:g}/Te={self.electronic_temperature:g}K/r1"
+    A subclass gives the calculator, the identity of its numbers and what it needs to run. The calculator has to
+    give energy, forces and stress of a periodic cell.
+    """
 
+    @abstractmethod
     def calculator(self) -> Calculator:
-        """A new ASE calculator."""
-        from tblite.ase import TBLite
+        """A new ASE calculator.
 
-        return TBLite(
-            method=self.method,
-            accuracy=self.accuracy,
-            electronic_temperature=self.electronic_temperature,
-            max_iterations=self.max_iterations,
-            verbosity=0,
-        )
+        Raises
+        ------
+        EngineUnavailableError
+            If a package or a file that it needs is missing.
+        """
 
-    def static_maker(self, distance_floor: PairDistances) -> Maker:
-        """Maker of single points."""
-        return AseLabelMaker(engine=self, distance_floor=distance_floor)
+    def known_species(self, calculator: Calculator) -> Collection[str] | None:  # noqa: ARG002
+        """Chemical symbols that the calculator can compute, None if it says so itself."""
+        return None
 
-    def md_maker(
-        self,
-        stages: tuple[Stage, ...],
-        *,
-        time_step: float,
-        label_every: int,
-        relax_steps: int,
-        distance_floor: PairDistances,
-    ) -> Maker:
-        """Maker of molecular dynamics whose frames are labels themselves."""
-        return AseMDMaker(
-            engine=self,
-            stages=stages,
-            time_step=time_step,
-            label_every=label_every,
-            relax_steps=relax_steps,
-            distance_floor=distance_floor,
-        )
-
-    def check_available(self) -> None:
-        """Raise EngineUnavailableError without tblite."""
-        if find_spec("tblite") is None:
-            msg = "the engine xtb needs tblite"
-            raise EngineUnavailableError(msg, remedy="pip install tblite")
-
-
-@dataclass
-class AseLabelMaker(LaocMaker):
-    """Single points of a set of frames with an ASE calculator, in one job.
-
-    Parameters
-    ----------
-    engine : XtbEngine
-        Engine that gives the calculator.
-    distance_floor : PairDistances
-        Frames with a closer pair are rejected without a calculation.
-    """
-
-    engine: XtbEngine = field(default_factory=XtbEngine)
-    distance_floor: PairDistances = DISTANCE_FLOOR
-    name: str = "label"
-
-    @laoc_job(output_schema=LabelBatch)
-    def make(self, frames: FrameSet) -> LabelBatch:
-        """Label frames.
+    def single_points(self, frames: Sequence[Atoms], directory: Path) -> Iterator[SinglePoint]:
+        """Compute frames with one calculator, a new one after a frame that failed.
 
         Parameters
         ----------
-        frames : FrameSet
-            Frames to label.
+        frames : sequence of ase.Atoms
+            Periodic cells.
+        directory : pathlib.Path
+            Not used: nothing is written.
+
+        Yields
+        ------
+        SinglePoint
+            Unconverged if the code says so, crashed if it fails otherwise or gives numbers that are not finite.
         """
-        level = self.engine.level_of_theory
-        identity = [
-            level,
-            frames.frames.sha256,
-            frames.provenance.trajectory_id,
-            self.distance_floor.model_dump(),
-        ]
-        key = digest_json(identity)
-        if (done := finished(LabelBatch, "label_batch", key)) is not None:
-            return done
-        calculator = self.engine.calculator()
-        floors = self.distance_floor.distances
-        atoms_list = decode_frames(get_blob(current_store(), frames.frames))
-        unknown = (None,) * len(atoms_list)
-        outcomes = [
-            label_frame(atoms, calculator, level, floors, temperature, deviation)
-            for atoms, temperature, deviation in zip(
-                atoms_list, frames.temperatures or unknown, frames.deviations or unknown, strict=True
-            )
-        ]
-        return batch_of(outcomes, key=key, level_of_theory=level, provenance=frames.provenance)
+        del directory
+        calculator = self.calculator()
+        for frame in frames:
+            atoms = _bare(frame)
+            try:
+                self._attach(atoms, calculator)
+                energy, forces, stress = _results(atoms)
+            except Exception as error:  # noqa: BLE001 -- whatever a code does to one frame, the batch goes on
+                reason = _reason(error)
+                unconverged = "not converged" in reason.lower()
+                yield SinglePoint(LabelStatus.UNCONVERGED if unconverged else LabelStatus.CRASHED, reason)
+                # What a failed calculation leaves behind in its code would be the next one's first guess.
+                calculator = self.calculator()
+            else:
+                yield SinglePoint(LabelStatus.CONVERGED, energy=energy, forces=forces, stress=stress)
 
+    def run_segment(self, state: MDState, segment: Segment, directory: Path) -> SegmentRun:
+        """Run a segment of dynamics, or a relaxation, with a row for each step.
 
-@dataclass
-class AseMDMaker(LaocMaker):
-    """Melt, quench and hold at constant volume with an ASE calculator (Langevin, seeded).
-
-    Every ``label_every``-th step is kept as a frame and as a label: the engine has computed it already. A run
-    that fails midway keeps what it made until then and says why it stopped.
-
-    Parameters
-    ----------
-    engine : XtbEngine
-        Engine that gives the calculator.
-    stages : tuple of Stage
-        Protocol; NVT stages only.
-    time_step : float
-        MD time step [fs].
-    label_every : int
-        Steps between labels.
-    relax_steps : int
-        FIRE steps before the dynamics.
-    distance_floor : PairDistances
-        Frames with a closer pair are rejected as labels.
-    friction : float
-        Langevin friction [1/ps]; strong, because a seed trajectory samples and does not measure dynamics.
-    """
-
-    engine: XtbEngine = field(default_factory=XtbEngine)
-    stages: tuple[Stage, ...] = ()
-    time_step: float = 2.0
-    label_every: int = 4
-    relax_steps: int = 12
-    distance_floor: PairDistances = DISTANCE_FLOOR
-    friction: float = 20.0
-    name: str = "reference md"
-
-    @laoc_job(output_schema=MDResult)
-    def make(self, start: BlobRef, provenance: Provenance) -> MDResult:
-        """Run the protocol.
+        A state without any momentum gets those of the segment's first temperature, from its seed. The total
+        momentum is zero, and temperatures count ``3 N - 3`` degrees of freedom. The segment ends early,
+        without a failure, at the time limit of the settings.
 
         Parameters
         ----------
-        start : BlobRef
-            One frame, extended XYZ.
-        provenance : Provenance
-            Composition, stage and replica; the seed derives from it.
+        state : MDState
+            Start, with momenta unless it is a relaxation; its restart is the momentum of the barostat.
+        segment : Segment
+            What to run.
+        directory : pathlib.Path
+            Not used: nothing is written.
         """
-        level = self.engine.level_of_theory
-        seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "reference md")
-        stages = tuple(Stage.model_validate(stage) for stage in self.stages)
-        key = digest_json(
-            [
-                level,
-                start.sha256,
-                [stage.model_dump() for stage in stages],
-                [self.time_step, self.label_every, self.relax_steps, self.friction, seed],
-                self.distance_floor.model_dump(),
-            ]
-        )
-        if (done := finished(MDResult, "md", key)) is not None:
-            return done
-        atoms = decode_frames(get_blob(current_store(), start))[0]
-        atoms.calc = self.engine.calculator()
-        atoms.set_constraint(FixCom())
-        recorder = _Recorder(level, self.distance_floor.distances)
-        status, steps = "completed", 0
+        del directory
+        calculator = self.calculator()
+        limit = segment.time_limit or Settings.load().job_walltime
+        deadline = None if limit is None else time.monotonic() + limit
+        atoms = _bare(state.atoms)
+        record = _Record(atoms, segment, state)
         try:
-            if self.relax_steps:
-                FIRE(atoms, logfile=None, maxstep=0.1).run(fmax=0.05, steps=self.relax_steps)
-            rng = np.random.default_rng(seed)
-            thermalize_momenta(atoms, temperature_K=stages[0].start_temperature, rng=rng)
-            Stationary(atoms)
-            for stage, step in self._steps(atoms, stages, rng):
-                steps += 1
-                if step % self.label_every == 0:
-                    recorder.record(atoms, stage)
-        except Exception as error:  # noqa: BLE001 -- a failed step ends the trajectory, not the campaign
-            status = f"stopped: {' '.join(str(error).split())[:300]}"
-        return recorder.result(
-            key=key,
-            provenance=provenance,
-            status=status,
-            steps=steps,
-            time_step=self.time_step,
-            interval=self.label_every,
-            last=atoms,
+            self._attach(atoms, calculator)
+            for step in (
+                _relax(atoms, segment) if segment.ensemble == "relax" else _move(atoms, segment, state)
+            ):
+                record.add(*step)
+                if deadline is not None and time.monotonic() > deadline:
+                    break
+        except Exception as error:  # noqa: BLE001 -- a failed step ends the segment, not the campaign
+            return record.run(failure=f"step {record.n_steps + 1}: {_reason(error)}")
+        return record.run()
+
+    def _attach(self, atoms: Atoms, calculator: Calculator) -> None:
+        known = self.known_species(calculator)
+        unknown = set() if known is None else set(atoms.get_chemical_symbols()).difference(known)
+        if unknown:
+            msg = f"{self.name} does not know {', '.join(sorted(unknown))}"
+            raise ValueError(msg)
+        atoms.calc = calculator
+
+
+class _Record:
+    """Rows, frames and the last good state of a segment while it runs."""
+
+    def __init__(self, atoms: Atoms, segment: Segment, state: MDState) -> None:
+        self._atoms = atoms
+        self._segment = segment
+        self._state = state
+        self._frames: list[Atoms] = []
+        self._frame_steps: list[int] = []
+        self._rows: list[tuple[float, ...]] = []
+        # A cell that is handed hot to a cold thermostat has not run away.
+        self._start = _temperature(state.atoms)
+        self.n_steps = 0
+
+    def add(self, step: int, restart: bytes) -> None:
+        """Keep a step, unless its numbers cannot be those of this cell."""
+        atoms = self._atoms
+        energy, forces, stress = _results(atoms)
+        temperature = 0.0 if self._segment.ensemble == "relax" else _temperature(atoms)
+        volume = float(atoms.get_volume())
+        if not np.isfinite([temperature, volume, *atoms.positions.ravel()]).all():
+            msg = "positions or momenta are not finite numbers"
+            raise FloatingPointError(msg)
+        if temperature > _RUNAWAY * max(self._segment.temperature_after(step), self._start):
+            msg = f"the temperature ran away to {temperature:.0f} K"
+            raise FloatingPointError(msg)
+        pressure = total_pressure(stress, len(atoms), volume, temperature)
+        self._rows.append((step, temperature, pressure, energy, volume))
+        self._state = MDState(_bare(atoms), restart)
+        self.n_steps = step
+        if step % self._segment.frame_every == 0:
+            frame = _bare(atoms)
+            frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces, stress=stress)
+            self._frames.append(frame)
+            self._frame_steps.append(step)
+
+    def run(self, failure: str = "") -> SegmentRun:
+        """Everything made so far."""
+        return SegmentRun(
+            n_steps=self.n_steps,
+            frames=self._frames,
+            frame_steps=self._frame_steps,
+            rows=np.array(self._rows, dtype=float).reshape(-1, len(ROW_COLUMNS)),
+            state=self._state,
+            failure=failure,
         )
 
-    def _steps(
-        self, atoms: Atoms, stages: tuple[Stage, ...], rng: np.random.Generator
-    ) -> Iterator[tuple[Stage, int]]:
-        count = 0
-        for stage in stages:
-            n_steps = stage.steps(self.time_step)
-            dynamics = Langevin(
-                atoms,
-                self.time_step * units.fs,
-                temperature_K=stage.start_temperature,
-                friction=self.friction / (1000.0 * units.fs),
-                rng=rng,
-                fixcm=False,
-            )
-            ramp = np.linspace(stage.start_temperature, stage.end_temperature, n_steps + 1)[1:]
-            for target in ramp:
-                dynamics.set_temperature(temperature_K=target)
-                dynamics.run(1)
-                count += 1
-                yield stage, count
+
+def _relax(atoms: Atoms, segment: Segment) -> Iterator[tuple[int, bytes]]:
+    """FIRE at constant cell; ends before its time when the forces are small."""
+    atoms.set_constraint(FixCom())
+    optimizer = FIRE(atoms, logfile=None, maxstep=_MAX_STEP)
+    done = 0
+    for _ in optimizer.irun(fmax=_MAX_FORCE, steps=segment.n_steps):
+        if optimizer.nsteps > done:
+            done = optimizer.nsteps
+            yield done, b""
 
 
-class _Recorder:
-    """Frames and labels of a trajectory while it runs."""
-
-    def __init__(self, level_of_theory: str, floors: Mapping[str, float]) -> None:
-        self.level = level_of_theory
-        self.floors = floors
-        self.outcomes: list[tuple[LabelRecord, Atoms | None]] = []
-        self.frames: list[Atoms] = []
-        self.series: dict[str, list[tuple[float, float]]] = {}
-
-    def record(self, atoms: Atoms, stage: Stage) -> None:
-        """Keep the present frame; the calculator has its results cached."""
-        temperature = float(atoms.get_temperature())
-        frame = Atoms(atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=True)
-        self.frames.append(frame)
-        record, labeled = label_frame(frame, _Cached(atoms), self.level, self.floors, temperature)
-        self.outcomes.append((record, labeled))
-        if record.pressure is not None:
-            self.series.setdefault(stage.name, []).append((temperature, record.pressure))
-
-    def result(
-        self,
-        *,
-        key: str,
-        provenance: Provenance,
-        status: str,
-        steps: int,
-        time_step: float,
-        interval: int,
-        last: Atoms,
-    ) -> MDResult:
-        """Everything that was recorded, arrays in blobs and files."""
-        store = current_store()
-        final = Atoms(last.get_chemical_symbols(), positions=last.positions, cell=last.cell, pbc=True)
-        return MDResult(
-            key=key,
-            campaign_id=provenance.campaign_id,
-            level_of_theory=self.level,
-            provenance=provenance,
-            status=status,
-            n_steps=steps,
-            time_step=time_step,
-            final_frame=put_blob(store, encode_frames([final]), MEDIA_TYPE),
-            trajectory=self._publish(key, provenance, interval * time_step / 1000.0),
-            labels=batch_of(
-                self.outcomes,
-                key=digest_json([key, "labels"]),
-                level_of_theory=self.level,
-                provenance=provenance,
-            ),
-            mean_temperature={
-                name: float(np.mean([t for t, _ in rows])) for name, rows in self.series.items()
-            },
-            mean_pressure={name: float(np.mean([p for _, p in rows])) for name, rows in self.series.items()},
-        )
-
-    def _publish(self, key: str, provenance: Provenance, interval: float) -> FileRef | None:
-        if not self.frames:
-            return None
-        with scratch_directory("trajectory") as directory:
-            path = directory / "trajectory.h5"
-            Trajectory.from_ase(self.frames, time_step=interval).write(path)
-            name = f"{provenance.campaign_id}/{provenance.composition_id}/{provenance.stage}-{key[:16]}.h5"
-            return publish_file(path, Settings.load().trajectory_root, name)
+def _move(atoms: Atoms, segment: Segment, state: MDState) -> Iterator[tuple[int, bytes]]:
+    """Dynamics at the ensemble and the thermostat of a segment, one step at a time."""
+    rng = _generator(segment.seed)
+    atoms.set_constraint(FixCom())
+    if not atoms.get_momenta().any():
+        thermalize_momenta(atoms, temperature_K=segment.start_temperature, rng=rng)
+    atoms.set_momenta(atoms.get_momenta())
+    dynamics = dynamics_of(atoms, segment, rng, state.restart)
+    for step in range(1, segment.n_steps + 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dynamics.step(segment.temperature_after(step))
+        yield step, dynamics.restart
 
 
-class _Cached(Calculator):
-    """The results that a dynamics run has computed for its present frame."""
+def _temperature(atoms: Atoms) -> float:
+    """Kinetic temperature of a cell whose center of mass is at rest [K]."""
+    return float(2.0 * atoms.get_kinetic_energy() / (max(1, 3 * len(atoms) - 3) * units.kB))
 
-    implemented_properties: tuple[str, ...] = ("energy", "forces", "stress")
 
-    def __init__(self, source: Atoms) -> None:
-        super().__init__()
-        self._source = source
+def _generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
-    def calculate(self, *_: Any, **__: Any) -> None:
-        """Read the results from the running atoms; nothing is computed anew."""
-        self.results = {
-            "energy": self._source.get_potential_energy(),
-            "forces": self._source.get_forces(apply_constraint=False),
-            "stress": self._source.get_stress(apply_constraint=False),
-        }
+
+def _bare(atoms: Atoms) -> Atoms:
+    """Periodic cell with its momenta, without calculator and constraints."""
+    bare = Atoms(atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=True)
+    if atoms.has("momenta"):
+        bare.set_momenta(atoms.get_momenta())
+    return bare
+
+
+def _results(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+    """Energy [eV], forces [eV/A] and stress [eV/A^3] of the present frame, in double precision."""
+    # What a neural network says to every job about its device and its tensors is not about the job.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        energy = float(atoms.get_potential_energy())
+        forces = np.array(atoms.get_forces(apply_constraint=False), dtype=float)
+        stress = np.array(atoms.get_stress(apply_constraint=False), dtype=float)
+    if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
+        msg = "the results are not finite numbers"
+        raise FloatingPointError(msg)
+    return energy, forces, stress
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:_REASON_LENGTH] or type(error).__name__

@@ -1,23 +1,29 @@
-"""Labels with typed outcomes, the same for every engine that is an ASE calculator."""
+"""Labels with typed outcomes, the same for every engine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from laoc_flows.analysis import closest_contact
-from laoc_flows.blobs import put_blob
-from laoc_flows.frames import MEDIA_TYPE, encode_frames, geometry_key
+from laoc_flows.blobs import BlobRef, get_blob, put_blob
+from laoc_flows.engines.dynamics import SinglePoint
+from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames, geometry_key
 from laoc_flows.jobs import current_store
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.label import LabelBatch, LabelRecord, LabelStatus
+from laoc_flows.schemas.protocol import LabelLimits
 
 EV_PER_A3_IN_GPA = 1.0 / units.GPa
+LOG_TYPE = "application/gzip"
+_MEDIAN_FROM = 4
+"""Labels that a batch needs before its median says anything about a single one."""
+
+Outcome = tuple[LabelRecord, Atoms | None]
 
 
 def total_pressure(stress: np.ndarray, n_atoms: int, volume: float, temperature: float) -> float:
@@ -44,15 +50,46 @@ def total_pressure(stress: np.ndarray, n_atoms: int, volume: float, temperature:
     return float((-trace / 3.0 + n_atoms * units.kB * temperature / volume) * EV_PER_A3_IN_GPA)
 
 
-def label_frame(
+def too_close(atoms: Atoms, floors: Mapping[str, float]) -> SinglePoint | None:
+    """Outcome of a frame that is not worth a calculation, None if its distances are physical.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Frame.
+    floors : mapping of str to float
+        Shortest physical distance by pair [A].
+    """
+    contact = closest_contact(atoms, floors)
+    if contact is None or contact.ratio >= 1.0:
+        return None
+    return SinglePoint(LabelStatus.REJECTED_DISTANCE, f"{contact} is inside its floor")
+
+
+def outcome_of(
     atoms: Atoms,
-    calculator: Calculator,
+    point: SinglePoint,
     level_of_theory: str,
-    floors: Mapping[str, float],
+    limits: LabelLimits,
     temperature: float | None = None,
     deviation: float | None = None,
-) -> tuple[LabelRecord, Atoms | None]:
-    """Single point with a typed outcome.
+) -> Outcome:
+    """Record of a single point, and the labeled frame if it may be trained on.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Frame.
+    point : SinglePoint
+        What the engine made of it.
+    level_of_theory : str
+        Identity of the engine.
+    limits : LabelLimits
+        What is refused.
+    temperature : float, optional
+        Temperature of the ideal-gas term of the pressure [K].
+    deviation : float, optional
+        Model deviation that selected the frame [eV/A].
 
     Returns
     -------
@@ -66,64 +103,125 @@ def label_frame(
         "n_atoms": len(atoms),
         "temperature": temperature,
         "deviation": deviation,
+        "corrections": point.corrections,
     }
-    contact = closest_contact(atoms, floors)
-    if contact is not None and contact.ratio < 1.0:
-        return LabelRecord(
-            status=LabelStatus.REJECTED_DISTANCE, reason=f"{contact} is inside its floor", **known
-        ), None
-    atoms = atoms.copy()
-    atoms.calc = calculator
-    try:
-        energy = float(atoms.get_potential_energy())
-        forces = atoms.get_forces(apply_constraint=False)
-        stress = atoms.get_stress(apply_constraint=False)
-    except Exception as error:  # noqa: BLE001 -- whatever a code does to one frame, the batch goes on
-        text = " ".join(str(error).split())
-        unconverged = "not converged" in text.lower()
-        status = LabelStatus.UNCONVERGED if unconverged else LabelStatus.CRASHED
-        return LabelRecord(status=status, reason=text[:300] or type(error).__name__, **known), None
+    status, reason = point.status, point.reason
+    if status is not LabelStatus.CONVERGED:
+        log = put_blob(current_store(), point.log, LOG_TYPE) if point.log else None
+        return LabelRecord(status=status, reason=reason[:300] or status.value, log=log, **known), None
+    if point.energy is None or point.forces is None or point.stress is None:
+        reason = "the engine left a result out"
+        return LabelRecord(status=LabelStatus.CRASHED, reason=reason, **known), None
+    energy, forces, stress = point.energy, point.forces, point.stress
     if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-        return LabelRecord(
-            status=LabelStatus.CRASHED, reason="the results are not finite numbers", **known
-        ), None
-    pressure = None
+        reason = "the results are not finite numbers"
+        return LabelRecord(status=LabelStatus.CRASHED, reason=reason, **known), None
+    known |= {"energy": energy, "max_force": float(np.abs(forces).max())}
     if temperature is not None:
-        pressure = total_pressure(stress, len(atoms), atoms.get_volume(), temperature)
+        known["pressure"] = total_pressure(stress, len(atoms), atoms.get_volume(), temperature)
+    if known["max_force"] > limits.max_force:
+        reason = f"a force component of {known['max_force']:.1f} eV/A is above {limits.max_force:g}"
+        return LabelRecord(status=LabelStatus.REJECTED_FORCE, reason=reason, **known), None
+    if energy >= 0:
+        reason = f"the energy, {energy:.3f} eV, is positive: the cell is not bound"
+        return LabelRecord(status=LabelStatus.REJECTED_ENERGY, reason=reason, **known), None
     labeled = Atoms(atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=True)
     labeled.calc = SinglePointCalculator(labeled, energy=energy, forces=forces, stress=stress)
-    record = LabelRecord(
-        status=LabelStatus.CONVERGED,
-        energy=energy,
-        max_force=float(np.abs(forces).max()),
-        pressure=pressure,
-        **known,
-    )
-    return record, labeled
+    return LabelRecord(status=LabelStatus.CONVERGED, **known), labeled
+
+
+def _without_outliers(outcomes: Sequence[Outcome], spread: float) -> list[Outcome]:
+    """Reject energies far from the median: an SCF that converged to another state looks like that."""
+    energies = [
+        record.energy / record.n_atoms for record, kept in outcomes if kept and record.energy is not None
+    ]
+    if len(energies) < _MEDIAN_FROM:
+        return list(outcomes)
+    median = float(np.median(energies))
+    checked: list[Outcome] = []
+    for record, labeled in outcomes:
+        away = abs((record.energy or 0.0) / record.n_atoms - median)
+        if labeled is None or away <= spread:
+            checked.append((record, labeled))
+            continue
+        reason = f"the energy is {away:.2f} eV/atom from the median of its batch, above {spread:g}"
+        update = {"status": LabelStatus.REJECTED_ENERGY, "reason": reason}
+        checked.append((record.model_copy(update=update), None))
+    return checked
 
 
 def batch_of(
-    outcomes: list[tuple[LabelRecord, Atoms | None]],
+    outcomes: Sequence[Outcome],
     *,
     key: str,
     level_of_theory: str,
     provenance: Provenance,
+    limits: LabelLimits,
 ) -> LabelBatch:
-    """Label batch out of single outcomes; its arrays go into one shard of the JobStore."""
+    """Label batch out of single outcomes; its arrays go into one shard of the JobStore.
+
+    Parameters
+    ----------
+    outcomes : sequence of (LabelRecord, ase.Atoms or None)
+        One for each frame.
+    key : str
+        Content address of the batch.
+    level_of_theory : str
+        Identity of the engine.
+    provenance : Provenance
+        Trajectory that the frames come from.
+    limits : LabelLimits
+        Its ``energy_spread`` needs the whole batch.
+    """
     records: list[LabelRecord] = []
     frames: list[Atoms] = []
-    for record, labeled in outcomes:
+    for record, labeled in _without_outliers(outcomes, limits.energy_spread):
         if labeled is None:
             records.append(record)
         else:
             records.append(record.model_copy(update={"index": len(frames)}))
             frames.append(labeled)
-    shard = put_blob(current_store(), encode_frames(frames), MEDIA_TYPE) if frames else None
     return LabelBatch(
         key=key,
         campaign_id=provenance.campaign_id,
         level_of_theory=level_of_theory,
         provenance=provenance,
         records=tuple(records),
-        shard=shard,
+        shard=_shard(frames),
     )
+
+
+def merged(batches: Sequence[LabelBatch], *, key: str, limits: LabelLimits) -> LabelBatch:
+    """One batch out of its parts, in order.
+
+    Parameters
+    ----------
+    batches : sequence of LabelBatch
+        Parts of one batch that separate jobs computed, at least one.
+    key : str
+        Content address of the whole.
+    limits : LabelLimits
+        Its ``energy_spread`` needs the whole batch.
+    """
+    outcomes: list[Outcome] = []
+    for batch in batches:
+        frames = decode_frames(get_blob(current_store(), batch.shard)) if batch.shard is not None else []
+        outcomes += [
+            (
+                record.model_copy(update={"index": None}),
+                frames[record.index] if record.index is not None else None,
+            )
+            for record in batch.records
+        ]
+    first = batches[0]
+    return batch_of(
+        outcomes,
+        key=key,
+        level_of_theory=first.level_of_theory,
+        provenance=first.provenance,
+        limits=limits,
+    )
+
+
+def _shard(frames: list[Atoms]) -> BlobRef | None:
+    return put_blob(current_store(), encode_frames(frames), MEDIA_TYPE) if frames else None

@@ -17,7 +17,7 @@ from ase.io import read
 from ase.io.lammpsdata import write_lammps_data
 
 from laoc_flows.errors import EngineUnavailableError
-from laoc_flows.process import run_program
+from laoc_flows.process import Finished, run_program
 from laoc_flows.schemas.base import SPECIES
 from laoc_flows.schemas.protocol import SoftCore, Stage
 from laoc_flows.settings import Settings
@@ -25,9 +25,6 @@ from laoc_flows.settings import Settings
 THERMO_COLUMNS = ("step", "temperature", "pressure", "potential_energy", "volume", "density")
 BAR_IN_GPA = 1e-4
 _THERMO_EVERY = 10
-_MELT_CHECK_STEPS = 500
-# LAMMPS measures displacements without our drift removal: it goes a little beyond the criterion.
-_MELT_MARGIN = 1.25
 _ENVIRONMENT = ("LAMMPS_PLUGIN_PATH", "LD_LIBRARY_PATH")
 
 
@@ -142,7 +139,6 @@ def run_lammps(
     frame_interval: float,
     seed: int,
     directory: Path,
-    melt_threshold: float = 10.0,
     timeout: float | None = None,
 ) -> LammpsRun:
     """Run a protocol with a committee; the first model drives, all give the deviation.
@@ -156,7 +152,7 @@ def run_lammps(
     soft_core : SoftCore
         Repulsion that belongs to the potential.
     stages : sequence of Stage
-        Protocol.
+        Protocol; each at one temperature or along a ramp, whatever they wait for.
     time_step : float
         MD time step [fs].
     frame_interval : float
@@ -165,8 +161,6 @@ def run_lammps(
         Seed of the velocities.
     directory : pathlib.Path
         Where LAMMPS runs.
-    melt_threshold : float
-        Mean squared displacement of Al and Cl that ends a stage marked ``until_melted`` [A^2].
     timeout : float, optional
         Time limit [s].
 
@@ -184,8 +178,7 @@ def run_lammps(
         units="metal",
         atom_style="atomic",
     )
-    present = set(atoms.get_chemical_symbols())
-    script = _script(models, soft_core, stages, time_step, every, seed, melt_threshold, present)
+    script = _script(models, soft_core, stages, time_step, every, seed)
     (directory / "md.in").write_text("\n".join(script) + "\n")
     done = run_program(
         [*lammps_program(), "-in", "md.in", "-log", "none"],
@@ -194,39 +187,35 @@ def run_lammps(
         environment=lammps_environment(plugin=True),
         timeout=timeout,
     )
-    failure = ""
-    if done.returncode != 0:
-        errors = [line for line in done.log.read_text(errors="replace").splitlines() if "ERROR" in line]
-        failure = (errors[-1].strip() if errors else done.tail(2)) or f"exit status {done.returncode}"
     symbols = tuple(atoms.get_chemical_symbols())
     runs = []
     for index, stage in enumerate(stages):
         run = _read_stage(directory, index, stage, len(symbols))
         if run is not None:
             runs.append(run)
-    return LammpsRun(symbols, runs, _read_deviation(directory / "deviation.out"), failure)
+    return LammpsRun(symbols, runs, _read_deviation(directory / "deviation.out"), failure_of(done))
 
 
-def _script(
-    models: Sequence[Path],
-    soft_core: SoftCore,
-    stages: Sequence[Stage],
-    time_step: float,
-    every: int,
-    seed: int,
-    melt_threshold: float,
-    present: set[str],
-) -> list[str]:
+def header() -> list[str]:
+    """First commands of every script: what comes before the box."""
+    return ["units metal", "atom_style atomic", "atom_modify map yes", "boundary p p p", "box tilt large"]
+
+
+def interaction(models: Sequence[Path], soft_core: SoftCore, output: str = "") -> list[str]:
+    """Commands that define the potential once there is a box.
+
+    Parameters
+    ----------
+    models : sequence of pathlib.Path
+        Frozen DeePMD models, the first of which drives.
+    soft_core : SoftCore
+        Repulsion that belongs to the potential.
+    output : str
+        Further arguments of the pair style: how the deviation of the committee is written.
+    """
     radii = soft_core.radii.distances
     committee = " ".join(str(model) for model in models)
-    output = f" out_freq {every} out_file deviation.out" if len(models) > 1 else ""
     lines = [
-        "units metal",
-        "atom_style atomic",
-        "atom_modify map yes",
-        "boundary p p p",
-        "box tilt large",
-        "read_data start.data",
         *masses_and_order(),
         f"pair_style hybrid/overlay deepmd {committee}{output} soft {max(radii.values())}",
         f"pair_coeff * * deepmd {' '.join(SPECIES)}",
@@ -236,80 +225,53 @@ def _script(
             radius = radii.get(f"{a}-{b}")
             strength = soft_core.prefactor if radius else 0.0
             lines.append(f"pair_coeff {i + 1} {j + 1} soft {strength} {radius or 1.0}")
-    lines += [
-        "neighbor 1.0 bin",
-        "neigh_modify every 1 delay 0 check yes",
+    return [*lines, "neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes"]
+
+
+def failure_of(done: Finished) -> str:
+    """Why LAMMPS stopped early, empty if it did not."""
+    if done.returncode == 0:
+        return ""
+    errors = [line for line in done.log.read_text(errors="replace").splitlines() if "ERROR" in line]
+    return (errors[-1].strip() if errors else done.tail(2)) or f"exit status {done.returncode}"
+
+
+def _script(
+    models: Sequence[Path],
+    soft_core: SoftCore,
+    stages: Sequence[Stage],
+    time_step: float,
+    every: int,
+    seed: int,
+) -> list[str]:
+    output = f" out_freq {every} out_file deviation.out" if len(models) > 1 else ""
+    lines = [
+        *header(),
+        "read_data start.data",
+        *interaction(models, soft_core, output),
         f"timestep {time_step / 1000.0}",
         f"thermo {10 * every}",
         f"velocity all create {stages[0].start_temperature} {seed} mom yes rot no dist gaussian",
     ]
     for index, stage in enumerate(stages):
-        lines += _stage_script(index, stage, stages, time_step, every, melt_threshold, present)
+        lines += _stage_script(index, stage, time_step, every)
     return lines
 
 
-def _stage_script(
-    index: int,
-    stage: Stage,
-    stages: Sequence[Stage],
-    time_step: float,
-    every: int,
-    melt_threshold: float,
-    present: set[str],
-) -> list[str]:
-    steps = stage.steps(time_step)
+def _stage_script(index: int, stage: Stage, time_step: float, every: int) -> list[str]:
     heat = f"temp {stage.start_temperature} {stage.end_temperature} 0.1"
     press = stage.pressure / BAR_IN_GPA
     ensemble = f"npt {heat} iso {press} {press} 1.0" if stage.ensemble == "npt" else f"nvt {heat}"
     columns = '"$(step) $(temp) $(press) $(pe) $(vol) $(density)"'
-    lines = [
+    return [
         f"dump frames all custom {every} stage-{index}.dump id type xu yu zu",
         "dump_modify frames sort id format float %.8f",
         f"fix thermo all print {_THERMO_EVERY} {columns} file stage-{index}.thermo screen no title ''",
         f"fix move all {ensemble}",
-    ]
-    if stage.until_melted:
-        lines += _melt_loop(index, steps, melt_threshold, present)
-    elif stage.ensemble == "npt" and index + 1 < len(stages) and stages[index + 1].ensemble == "nvt":
-        # The run at constant volume that follows starts from the mean edge of the second half.
-        lines += [
-            f"run {steps - steps // 2}",
-            "variable edge equal lx",
-            "fix edge all ave/time 1 1 1 v_edge ave running",
-            f"run {max(1, steps // 2)}",
-            "variable mean equal $(f_edge)",
-            "unfix edge",
-        ]
-        resize = "change_box all x final 0.0 ${mean} y final 0.0 ${mean} z final 0.0 ${mean} remap units box"
-        return [*lines, "unfix move", "unfix thermo", "undump frames", resize]
-    else:
-        lines.append(f"run {steps}")
-    return [*lines, "unfix move", "unfix thermo", "undump frames"]
-
-
-def _melt_loop(index: int, steps: int, threshold: float, present: set[str]) -> list[str]:
-    """Run in chunks until Al and Cl have moved far enough, or the time is over."""
-    chunk = min(_MELT_CHECK_STEPS, steps)
-    lines, conditions = [], []
-    for element in ("Al", "Cl"):
-        if element in present:
-            lines += [
-                f"group melt{element} type {SPECIES.index(element) + 1}",
-                f"compute melt{element} melt{element} msd com yes",
-                f"variable melt{element} equal c_melt{element}[4]",
-            ]
-            conditions.append(f"(${{melt{element}}} > {_MELT_MARGIN * threshold})")
-    test = " && ".join(conditions)
-    return [
-        *lines,
-        f"variable chunk loop {-(-steps // chunk)}",
-        f"label melt{index}",
-        f"run {chunk}",
-        f'if "{test}" then "jump SELF melted{index}"' if test else "",
-        "next chunk",
-        f"jump SELF melt{index}",
-        f"label melted{index}",
-        "variable chunk delete",
+        f"run {stage.steps(time_step)}",
+        "unfix move",
+        "unfix thermo",
+        "undump frames",
     ]
 
 
@@ -320,19 +282,24 @@ def _read_stage(directory: Path, index: int, stage: Stage, n_atoms: int) -> Stag
     steps, positions, cells = _read_dump(dump, n_atoms)
     if len(steps) == 0:
         return None
-    rows = []
-    for line in (directory / f"stage-{index}.thermo").read_text(errors="replace").splitlines():
-        try:
-            row = [float(word) for word in line.split()]
-        except ValueError:
-            continue
-        if len(row) == len(THERMO_COLUMNS):
-            rows.append(row)
-    thermo = np.array(rows).reshape(-1, len(THERMO_COLUMNS))
+    thermo = read_rows(directory / f"stage-{index}.thermo", len(THERMO_COLUMNS))
     thermo[:, THERMO_COLUMNS.index("pressure")] *= BAR_IN_GPA
     if len(thermo):
         thermo = thermo[np.unique(thermo[:, 0], return_index=True)[1]]
     return StageRun(stage, steps, positions, cells, thermo)
+
+
+def read_rows(path: Path, n_columns: int) -> np.ndarray:
+    """Whole rows of numbers of a text file, shape (n_rows, n_columns); none if the file is missing."""
+    rows = []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            row = [float(word) for word in line.split()]
+        except ValueError:
+            continue
+        if len(row) == n_columns:
+            rows.append(row)
+    return np.array(rows).reshape(-1, n_columns)
 
 
 def _read_dump(path: Path, n_atoms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,8 +9,13 @@ from laoc_flows.engines.base import Engine
 from laoc_flows.errors import InputError
 
 ENGINES = {
-    "xtb": "laoc_flows.engines.ase:XtbEngine",
+    "xtb": "laoc_flows.engines.xtb:XtbEngine",
+    "chgnet": "laoc_flows.engines.mlip:ChgnetEngine",
+    "sevennet": "laoc_flows.engines.mlip:SevenNetEngine",
+    "mlip": "laoc_flows.engines.mlip:MlipEngine",
+    "deepmd": "laoc_flows.engines.deepmd:DeepmdEngine",
     "vasp": "laoc_flows.engines.vasp:VaspEngine",
+    "cp2k": "laoc_flows.engines.cp2k:Cp2kEngine",
 }
 
 

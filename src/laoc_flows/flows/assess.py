@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -15,21 +15,22 @@ from laoc_flows.analysis import (
     Analysis,
     Frame,
     FrameSeries,
-    MeltVerdict,
     Part,
     Trajectory,
     analyze,
     bonds,
     distance_check,
-    melt_check,
     reaction_check,
 )
-from laoc_flows.blobs import BlobRef, digest_json, fetch_file, put_blob
+from laoc_flows.blobs import BlobRef, FileRef, digest_json, fetch_file, put_blob
 from laoc_flows.composition import Cell, Composition
+from laoc_flows.engines.stage_records import quench_rate, warnings_of
 from laoc_flows.flows.summaries import displacement_curves, pair_curves, structure_fields, transport_fields
 from laoc_flows.jobs import current_store, finished, laoc_job, scratch_directory
-from laoc_flows.schemas.glass import GlassStatus, StructureDocument
-from laoc_flows.schemas.label import MDResult
+from laoc_flows.schemas.base import Measured, Provenance
+from laoc_flows.schemas.glass import GlassStatus, ProductionResult, StructureDocument
+from laoc_flows.schemas.label import MDResult, MeltRecord
+from laoc_flows.schemas.transport import TransportDocument
 
 MAX_FRAMES = 200
 """Frames of a run that are checked for reactions and collapses, evenly spread."""
@@ -46,15 +47,15 @@ def thinned(trajectory: Trajectory, n_frames: int = MAX_FRAMES) -> list[Frame]:
     return [trajectory.frame(int(index)) for index in picks]
 
 
-def verdict(frames: Sequence[Frame], melt: MeltVerdict | None, failure: str = "") -> tuple[GlassStatus, str]:
+def verdict(frames: Sequence[Frame], melt: MeltRecord | None, failure: str = "") -> tuple[GlassStatus, str]:
     """Whether a cell may be called a glass.
 
     Parameters
     ----------
     frames : sequence of Frame
         Frames of the final run; every one is checked.
-    melt : MeltVerdict or None
-        Displacements in the melt; None when there was no melt.
+    melt : MeltRecord or None
+        State before the quench; None when there was no melt.
     failure : str
         Why the run stopped early, empty if it did not.
 
@@ -65,7 +66,8 @@ def verdict(frames: Sequence[Frame], melt: MeltVerdict | None, failure: str = ""
     reason : str
         The numbers behind it.
     """
-    if failure:
+    unmelted = melt is not None and not melt.passed
+    if failure and not (unmelted and melt is not None and failure == melt.reason):
         return GlassStatus.STOPPED, failure
     for frame in frames:
         contact = distance_check(frame)
@@ -112,15 +114,19 @@ def production_of(
         Seed of posteriors, bootstraps and permutations.
     """
     analysis = analyze(trajectory, temperature, seed=seed, parts=[p for p in PARTS if p != "amorphisation"])
-    store = current_store()
-    # A fixed time stamp, so that the same analysis is the same blob.
-    packed = gzip.compress(analysis.model_dump_json().encode(), mtime=0)
     moved = {
         **transport_fields(analysis),
         "curves": _curves(displacement_curves(analysis)),
-        "analysis": put_blob(store, packed, _PACKED),
+        "analysis": packed(analysis),
     }
     return _structure(analysis), moved
+
+
+def packed(analysis: Analysis) -> BlobRef:
+    """Blob of a whole analysis."""
+    # A fixed time stamp, so that the same analysis is the same blob.
+    data = gzip.compress(analysis.model_dump_json().encode(), mtime=0)
+    return put_blob(current_store(), data, _PACKED)
 
 
 def _structure(analysis: Analysis) -> dict[str, Any]:
@@ -148,38 +154,139 @@ def assess_seed(run: MDResult, composition_id: str, n_al: int) -> StructureDocum
     n_al : int
         Al atoms of the cell.
     """
-    key = digest_json([run.key, "assess/r2"])
+    key = digest_json([run.key, "assess/r3"])
     if (done := finished(StructureDocument, "structure", key)) is not None:
         return done
-    composition = Composition.from_id(composition_id)
-    cell = Cell(composition, n_al)
     frames: list[Frame] = []
     last = None
-    melt = None
     if run.trajectory is not None:
         with scratch_directory("assess") as directory:
             trajectory = Trajectory.read(fetch_file(run.trajectory, directory / "trajectory.h5"))
         frames = thinned(trajectory)
         last = trajectory.block(trajectory.n_frames - 1, trajectory.n_frames)
-        melt = melt_check(trajectory)
     # The raw packing reacts or not within the first frames; the verdict is on where the quench ended.
-    failure = run.status.removeprefix("stopped: ") if run.status != "completed" else ""
-    status, reason = verdict(frames[-1:], melt, failure)
+    status, reason = verdict(frames[-1:], run.melt, failure_of(run))
     fields = structure_of(last, run.provenance.campaign_seed) if last is not None else {}
+    return structure_document(
+        run, key, composition_id, n_al, status=status, reason=reason, provenance=run.provenance, **fields
+    )
+
+
+def finished_production(key: str) -> ProductionResult | None:
+    """An earlier production with the same content address."""
+    structure = finished(StructureDocument, "structure", key, field="output.structure")
+    if structure is None:
+        return None
+    transport = finished(
+        TransportDocument, "transport", digest_json([key, "transport"]), field="output.transport"
+    )
+    return ProductionResult(structure=structure, transport=transport)
+
+
+def failure_of(run: MDResult) -> str:
+    """Why a run stopped early, empty if it did not."""
+    return run.status.removeprefix("stopped: ") if run.status != "completed" else ""
+
+
+def structure_document(
+    run: MDResult,
+    key: str,
+    composition_id: str,
+    n_al: int,
+    *,
+    status: GlassStatus,
+    reason: str,
+    provenance: Provenance,
+    potential_key: str | None = None,
+    **fields: Any,
+) -> StructureDocument:
+    """Structure document of the cell that a run ended in.
+
+    Parameters
+    ----------
+    run : MDResult
+        The run, melt and quench included.
+    key : str
+        Content address of the document.
+    composition_id : str
+        Canonical composition id.
+    n_al : int
+        Al atoms of the cell.
+    status : GlassStatus
+        Whether it is a glass.
+    reason : str
+        The numbers behind that.
+    provenance : Provenance
+        Where the cell belongs.
+    potential_key : str, optional
+        Potential that made it; none for the reference engine.
+    **fields
+        Fields of the structure, averaged over a run.
+    """
+    composition = Composition.from_id(composition_id)
+    cell = Cell(composition, n_al)
     return StructureDocument(
         key=key,
         campaign_id=run.campaign_id,
-        provenance=run.provenance,
+        provenance=provenance,
         status=status,
         reason=reason,
         level_of_theory=run.level_of_theory,
-        potential_key=None,
+        potential_key=potential_key,
         formula=cell.formula,
         n_atoms=cell.n_atoms,
         x=float(composition.x),
         y=float(composition.y),
         links_expected=float(Fraction(composition.links_per_al)),
         structure=run.final_frame,
-        melt_displacement=melt.displacement if melt is not None else {},
+        melt_displacement=run.melt.displacement if run.melt is not None else {},
+        melt=run.melt,
+        quench_rate=quench_rate(run.stages),
+        stages=run.stages,
+        profile=run.profile,
+        warnings=warnings_of(run.stages),
         **fields,
+    )
+
+
+def transport_document(
+    structure: StructureDocument,
+    temperature: float,
+    mean_temperature: Measured,
+    window: FrameSeries,
+    trajectory: FileRef | None,
+    moved: Mapping[str, Any],
+) -> TransportDocument:
+    """Transport document of a glass.
+
+    Parameters
+    ----------
+    structure : StructureDocument
+        The glass.
+    temperature : float
+        Target of the thermostat [K].
+    mean_temperature : Measured
+        Kinetic temperature of the run.
+    window : FrameSeries
+        What was analyzed of it.
+    trajectory : FileRef or None
+        Where it is.
+    moved : mapping
+        Fields of `production_of`.
+    """
+    return TransportDocument(
+        key=digest_json([structure.key, "transport"]),
+        campaign_id=structure.campaign_id,
+        provenance=structure.provenance,
+        structure_key=structure.key,
+        potential_key=structure.potential_key,
+        level_of_theory=structure.level_of_theory,
+        x=structure.x,
+        y=structure.y,
+        temperature=temperature,
+        mean_temperature=mean_temperature,
+        duration=window.duration,
+        drift="framework",
+        trajectory=trajectory,
+        **moved,
     )

@@ -74,20 +74,20 @@ class CampaignMaker(LaocMaker):
     def make(self) -> Flow:
         """Flow of the campaign; iterations and production are added when they are due."""
         spec = self.spec
-        maker = SeedMaker(spec.engine, spec.melt_quench, spec.learning.selection.distance_floor)
+        maker = SeedMaker(spec.engine, spec.melt_quench, spec.learning.selection.limits)
         seeds: list[Flow] = []
         batches: list[Any] = []
         starts: dict[str, list[Any]] = {}
-        total = spec.melt_quench.packings + spec.melt_quench.held_out
         for composition_id, n_al in spec.cells.items():
-            for replica in range(total):
+            for replica, rate, held_out in spec.melt_quench.trajectories():
                 provenance = Provenance(
                     campaign_id=spec.campaign_id,
                     campaign_seed=spec.seed,
                     composition_id=composition_id,
                     stage="seed",
                     replica=replica,
-                    held_out=replica >= spec.melt_quench.packings,
+                    quench_rate=rate,
+                    held_out=held_out,
                 )
                 seed = maker.make(composition_id, n_al, provenance)
                 stamp(seed, stage="seed", composition=composition_id, iteration=0)
@@ -258,7 +258,7 @@ def _label_flow(
     iteration: int,
     strata: tuple[StratumReport, ...],
 ) -> Flow:
-    maker = spec.engine.static_maker(spec.learning.selection.distance_floor)
+    maker = spec.engine.static_maker(spec.learning.selection.limits)
     labels = []
     for exploration in explorations:
         if exploration.selected is None:
@@ -317,9 +317,9 @@ def extend_dataset(
 def _production_flow(spec: CampaignSpec, potential: PotentialDocument) -> Flow:
     maker = ProductionMaker(spec.production)
     glasses = [
-        maker.make(potential, composition_id, n_al, spec.campaign_id, spec.seed, glass)
+        maker.make(potential, composition_id, n_al, spec.campaign_id, spec.seed, glass, rate)
         for composition_id, n_al in spec.cells.items()
-        for glass in range(spec.production.glasses)
+        for glass, rate in spec.production.glass_runs()
     ]
     flow = Flow(glasses, name="production")
     stamp(flow, campaign=spec.campaign_id)

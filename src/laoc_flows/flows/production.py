@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ase import Atoms
-from jobflow import Flow
+from ase.units import mol
+from jobflow import Flow, Response
 
-from laoc_flows.analysis import Trajectory, block_average, melt_check
-from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
-from laoc_flows.composition import Cell, Composition
-from laoc_flows.engines.lammps import LammpsRun, StageRun, run_lammps
-from laoc_flows.flows.assess import production_of, thinned, verdict
+from laoc_flows.analysis import Measured, Trajectory, block_average
+from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, publish_file, put_blob
+from laoc_flows.engines.controller import Controller
+from laoc_flows.engines.labels import LOG_TYPE
+from laoc_flows.engines.lammps_engine import LammpsEngine
+from laoc_flows.engines.runs import Checkpoint, Run
+from laoc_flows.engines.stage_records import profile_of
+from laoc_flows.flows.assess import (
+    finished_production,
+    production_of,
+    structure_document,
+    structure_of,
+    thinned,
+    transport_document,
+    verdict,
+)
 from laoc_flows.flows.explore import write_models
 from laoc_flows.flows.seeds import PackMaker
-from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
-from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, scratch_directory, stamp
+from laoc_flows.frames import MEDIA_TYPE, encode_frames
+from laoc_flows.jobs import LaocMaker, current_store, laoc_job, scratch_directory, stamp
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.config import Production
-from laoc_flows.schemas.glass import GlassStatus, ProductionResult, StructureDocument
+from laoc_flows.schemas.glass import GlassStatus, ProductionResult
+from laoc_flows.schemas.label import MDResult
 from laoc_flows.schemas.potential import PotentialDocument
-from laoc_flows.schemas.transport import TransportDocument
 from laoc_flows.settings import Settings
+
+_CM3 = 1e24
 
 
 @dataclass
 class GlassMaker(LaocMaker):
     """Melt, quench, NPT and NVT of one packed cell, and everything that is read off it.
+
+    A cell that does not melt is not quenched. At the time limit of the settings the run goes on in another job.
 
     Parameters
     ----------
@@ -47,8 +61,9 @@ class GlassMaker(LaocMaker):
         composition_id: str,
         n_al: int,
         provenance: Provenance,
-    ) -> ProductionResult:
-        """Make and analyze one glass.
+        checkpoint: Checkpoint | None = None,
+    ) -> ProductionResult | Response[ProductionResult]:
+        """Make and analyze one glass, or go on with it.
 
         Parameters
         ----------
@@ -61,149 +76,140 @@ class GlassMaker(LaocMaker):
         n_al : int
             Al atoms of the production cell.
         provenance : Provenance
-            Composition and index of the glass; the seed derives from it.
+            Composition, quench rate and index of the glass; the seed derives from it.
+        checkpoint : Checkpoint, optional
+            Where an earlier job has stopped.
         """
         settings = self.production
+        stages = settings.stages(provenance.quench_rate)
+        every = settings.frame_every
         seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "production")
-        key = digest_json([potential.key, start.sha256, settings.model_dump(), seed, "production/r2"])
+        protocol = [[stage.model_dump() for stage in stages], settings.time_step, every]
+        key = digest_json([potential.key, start.sha256, protocol, seed, "production/r3"])
         if (done := finished_production(key)) is not None:
             return done
-        store = current_store()
-        atoms = decode_frames(get_blob(store, start))[0]
         with scratch_directory("production") as directory:
-            run = run_lammps(
-                atoms,
-                write_models(store, potential, directory, count=1),
-                potential.soft_core,
-                settings.stages(),
-                time_step=settings.time_step,
-                frame_interval=settings.frame_interval,
-                seed=seed,
-                directory=directory,
+            (model,) = write_models(current_store(), potential, directory, count=1)
+            engine = LammpsEngine(
+                model=model, soft_core=potential.soft_core, identity=f"deepmd/{potential.level_of_theory}"
             )
-            made = _Made(run, settings)
-            published = made.publish(key, provenance, directory)
-        return made.result(key, potential, composition_id, n_al, provenance, published)
+            controller = Controller(
+                engine=engine,
+                stages=stages,
+                time_step=settings.time_step,
+                frame_interval=every * settings.time_step / 1000.0,
+                relax_steps=0,
+                seed=seed,
+            )
+            run = Run(controller, start, checkpoint)
+            run.go(engine.steps_per_job)
+        if not controller.done(run.progress):
+            following = self.make(potential, start, composition_id, n_al, provenance, run.checkpoint())
+            following.name = f"production {composition_id} glass {provenance.replica} | step {run.n_steps}"
+            return Response(replace=following)
+        return documents(run, key, potential, composition_id, n_al, provenance)
 
 
-def finished_production(key: str) -> ProductionResult | None:
-    """An earlier production with the same content address."""
-    structure = finished(StructureDocument, "structure", key, field="output.structure")
-    if structure is None:
-        return None
-    transport = finished(
-        TransportDocument, "transport", digest_json([key, "transport"]), field="output.transport"
+def documents(
+    run: Run, key: str, potential: PotentialDocument, composition_id: str, n_al: int, provenance: Provenance
+) -> ProductionResult:
+    """Documents of a glass and of the transport in it, out of a run that is over.
+
+    Parameters
+    ----------
+    run : Run
+        Melt, quench, run at constant pressure and, as the last stage, run at constant volume.
+    key : str
+        Content address of the structure.
+    potential : PotentialDocument
+        Potential that drove it.
+    composition_id : str
+        Canonical composition id.
+    n_al : int
+        Al atoms of the cell.
+    provenance : Provenance
+        Where the glass belongs.
+    """
+    recording, progress, stages = run.recording, run.progress, run.controller.stages
+    interval = run.controller.frame_interval
+    failure, final = progress.failure, None
+    picks = recording.frames_of([len(stages) - 1])
+    if not failure and len(picks):
+        final = recording.trajectory([int(i) for i in picks], interval)
+    elif not failure:
+        failure = "the run left no frame to analyze"
+    last = recording.trajectory([recording.n_frames - 1], interval) if recording.n_frames else None
+    checked = final if final is not None else last
+    status, reason = verdict(thinned(checked) if checked is not None else [], progress.melt, failure)
+    document = _run_document(run, key, potential, provenance, _publish(final, key, provenance))
+    seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "analysis")
+    temperature = stages[-1].end_temperature
+    fields: dict[str, Any] = {}
+    moved: dict[str, Any] = {}
+    if final is not None:
+        fields, moved = production_of(final, temperature, seed)
+        fields |= {"density": _density(run), "pressure": progress.records[-1].pressure}
+    elif status is GlassStatus.NOT_MELTED and last is not None:
+        fields = structure_of(last, seed)
+    structure = structure_document(
+        document,
+        key,
+        composition_id,
+        n_al,
+        status=status,
+        reason=reason,
+        provenance=provenance,
+        potential_key=potential.key,
+        **fields,
     )
+    mean = progress.records[-1].temperature
+    if status is not GlassStatus.GLASS or final is None or mean is None:
+        return ProductionResult(structure=structure, transport=None)
+    transport = transport_document(structure, temperature, mean, final, document.trajectory, moved)
     return ProductionResult(structure=structure, transport=transport)
 
 
-class _Made:
-    """A finished run and what is read off it."""
+def _run_document(
+    run: Run, key: str, potential: PotentialDocument, provenance: Provenance, trajectory: FileRef | None
+) -> MDResult:
+    store, progress, controller = current_store(), run.progress, run.controller
+    last = run.state.atoms.copy()
+    last.wrap()
+    profile = profile_of(run.recording, controller.stages, controller.time_step)
+    return MDResult(
+        key=key,
+        campaign_id=provenance.campaign_id,
+        level_of_theory=f"deepmd/{potential.level_of_theory}",
+        provenance=provenance,
+        status=f"stopped: {progress.failure[:300]}" if progress.failure else "completed",
+        n_steps=run.n_steps,
+        time_step=controller.time_step,
+        final_frame=put_blob(store, encode_frames([last]), MEDIA_TYPE),
+        trajectory=trajectory,
+        frame_interval=controller.frame_interval,
+        stages=progress.records,
+        melt=progress.melt,
+        profile=put_blob(store, profile, "application/json"),
+        log=put_blob(store, run.log, LOG_TYPE) if run.log else None,
+    )
 
-    def __init__(self, run: LammpsRun, settings: Production) -> None:
-        self.settings = settings
-        self.run = run
-        self.stages = {part.stage.name: part for part in run.stages}
-        complete = "nvt" in self.stages and not run.failure
-        self.failure = "" if complete else (run.failure or "the run did not reach its last stage")
-        self.melt = melt_check(self._trajectory(self.stages["melt"])) if "melt" in self.stages else None
-        self.final = self._trajectory(self.stages["nvt"]) if complete else None
 
-    def _trajectory(self, part: StageRun) -> Trajectory:
-        return Trajectory(
-            self.run.symbols, part.positions, part.cells, time_step=self.settings.frame_interval
-        )
-
-    def publish(self, key: str, provenance: Provenance, directory: Path) -> FileRef | None:
-        """Write the constant-volume run under the trajectory root."""
-        if self.final is None:
-            return None
+def _publish(final: Trajectory | None, key: str, provenance: Provenance) -> FileRef | None:
+    """Write the constant-volume run under the trajectory root."""
+    if final is None:
+        return None
+    with scratch_directory("trajectory") as directory:
         path = directory / "nvt.h5"
-        self.final.write(path)
+        final.write(path)
         name = f"{provenance.campaign_id}/{provenance.composition_id}/nvt-{key[:16]}.h5"
         return publish_file(path, Settings.load().trajectory_root, name)
 
-    def result(
-        self,
-        key: str,
-        potential: PotentialDocument,
-        composition_id: str,
-        n_al: int,
-        provenance: Provenance,
-        published: FileRef | None,
-    ) -> ProductionResult:
-        """Documents of the glass and of the transport in it."""
-        composition = Composition.from_id(composition_id)
-        cell = Cell(composition, n_al)
-        frames = thinned(self.final) if self.final is not None else []
-        status, reason = verdict(frames, self.melt, self.failure)
-        fields: dict[str, Any] = {}
-        moved: dict[str, Any] = {}
-        if self.final is not None:
-            seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "analysis")
-            fields, moved = production_of(self.final, self.settings.temperature, seed)
-            fields |= self._thermodynamics()
-        structure = StructureDocument(
-            key=key,
-            campaign_id=provenance.campaign_id,
-            provenance=provenance,
-            status=status,
-            reason=reason,
-            level_of_theory=f"deepmd/{potential.level_of_theory}",
-            potential_key=potential.key,
-            formula=cell.formula,
-            n_atoms=cell.n_atoms,
-            x=float(composition.x),
-            y=float(composition.y),
-            links_expected=float(composition.links_per_al),
-            structure=put_blob(current_store(), encode_frames([self._last_frame()]), MEDIA_TYPE),
-            melt_displacement=self.melt.displacement if self.melt is not None else {},
-            **fields,
-        )
-        transport = None
-        if status is GlassStatus.GLASS and self.final is not None:
-            transport = self._transport(key, potential, structure, published, moved)
-        return ProductionResult(structure=structure, transport=transport)
 
-    def _last_frame(self) -> Atoms:
-        part = self.run.stages[-1] if self.run.stages else None
-        if part is None:
-            return Atoms()
-        atoms = Atoms(self.run.symbols, positions=part.positions[-1], cell=part.cells[-1], pbc=True)
-        atoms.wrap()
-        return atoms
-
-    def _thermodynamics(self) -> dict[str, Any]:
-        # The first half of the constant-pressure run equilibrates.
-        density = self.stages["npt"].column("density")
-        return {
-            "density": block_average(density[len(density) // 2 :], "g/cm^3"),
-            "pressure": block_average(self.stages["nvt"].column("pressure"), "GPa"),
-        }
-
-    def _transport(
-        self,
-        key: str,
-        potential: PotentialDocument,
-        structure: StructureDocument,
-        published: FileRef | None,
-        moved: dict[str, Any],
-    ) -> TransportDocument:
-        return TransportDocument(
-            key=digest_json([key, "transport"]),
-            campaign_id=structure.campaign_id,
-            provenance=structure.provenance,
-            structure_key=structure.key,
-            potential_key=potential.key,
-            x=structure.x,
-            y=structure.y,
-            temperature=self.settings.temperature,
-            mean_temperature=block_average(self.stages["nvt"].column("temperature"), "K"),
-            duration=self.final.duration if self.final is not None else 0.0,
-            drift="framework",
-            trajectory=published,
-            **moved,
-        )
+def _density(run: Run) -> Measured:
+    """Mass density of the constant-pressure run before the last stage; its first half equilibrates."""
+    volume = run.recording.of_stage(len(run.controller.stages) - 2)[:, 5]
+    mass = run.state.atoms.get_masses().sum() / mol * _CM3
+    return block_average(mass / volume[len(volume) // 2 :], "g/cm^3")
 
 
 @dataclass
@@ -230,6 +236,7 @@ class ProductionMaker(LaocMaker):
         campaign_id: str,
         campaign_seed: int,
         glass: int,
+        quench_rate: float | None = None,
     ) -> Flow:
         """Flow of one glass.
 
@@ -247,6 +254,8 @@ class ProductionMaker(LaocMaker):
             Seed of the campaign.
         glass : int
             Index of the glass.
+        quench_rate : float, optional
+            Quench rate of the glass [K/ps]; the first of the settings by default.
         """
         provenance = Provenance(
             campaign_id=campaign_id,
@@ -254,6 +263,7 @@ class ProductionMaker(LaocMaker):
             composition_id=composition_id,
             stage="production",
             replica=glass,
+            quench_rate=quench_rate,
         )
         large = n_al * self.production.repeats
         packing = PackMaker(composition_id, large).make(provenance)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jobflow import Flow
+from jobflow import Flow, Job
 
 from laoc_flows.blobs import BlobRef, derive_seed, digest_json, get_blob, put_blob
 from laoc_flows.composition import Cell, Composition
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.packing import pack
 from laoc_flows.flows.assess import assess_seed
+from laoc_flows.flows.reference_production import ReferenceProductionMaker
 from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
 from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, scratch_directory, stamp
 from laoc_flows.schemas.base import Document, Provenance
 from laoc_flows.schemas.config import ReferenceSampling
 from laoc_flows.schemas.label import FrameSet, MDResult
-from laoc_flows.schemas.protocol import PairDistances
+from laoc_flows.schemas.protocol import LabelLimits
 
 
 class PackedCell(Document):
@@ -80,10 +81,12 @@ def strained_frames(run: MDResult, strains: tuple[float, ...]) -> FrameSet:
     FrameSet
         One frame for each strain.
     """
-    labels = run.labels
     frames = []
-    if labels is not None and labels.shard is not None:
-        source = decode_frames(get_blob(current_store(), labels.shard))
+    blob = run.to_label.frames if run.to_label is not None else None
+    if run.labels is not None:
+        blob = run.labels.shard
+    source = decode_frames(get_blob(current_store(), blob)) if blob is not None else []
+    if source:
         picks = np.linspace(0, len(source) - 1, len(strains) + 2)[1:-1].round().astype(int)
         for index, strain in zip(picks, strains, strict=True):
             frame = source[index].copy()
@@ -103,13 +106,13 @@ class SeedMaker(LaocMaker):
         Reference engine.
     sampling : ReferenceSampling
         Protocol and what is labeled.
-    distance_floor : PairDistances
-        Frames inside it are not labeled.
+    limits : LabelLimits
+        What is refused as a label.
     """
 
     engine: Engine
     sampling: ReferenceSampling
-    distance_floor: PairDistances
+    limits: LabelLimits
     name: str = "seed"
 
     def make(self, composition_id: str, n_al: int, provenance: Provenance) -> Flow:
@@ -132,12 +135,14 @@ class SeedMaker(LaocMaker):
         tag = f"{composition_id} r{provenance.replica}"
         packing = PackMaker(composition_id, n_al).make(provenance)
         packing.name = f"pack {tag}"
+        sampling, protocol = self.sampling, self.sampling.protocol
         dynamics = self.engine.md_maker(
-            self.sampling.protocol.stages(),
-            time_step=self.sampling.protocol.time_step,
-            label_every=self.sampling.label_every,
-            relax_steps=self.sampling.relax_steps,
-            distance_floor=self.distance_floor,
+            protocol.stages(provenance.quench_rate),
+            time_step=protocol.time_step,
+            frame_every=sampling.stored_every,
+            label_every=sampling.label_every,
+            relax_steps=sampling.relax_steps,
+            limits=self.limits,
         ).make(packing.output.frame, provenance)
         dynamics.name = f"melt-quench {tag}"
         assessment = assess_seed(dynamics.output, composition_id, n_al)
@@ -145,12 +150,29 @@ class SeedMaker(LaocMaker):
         stamp(packing, step="pack")
         stamp(dynamics, step="melt-quench")
         stamp(assessment, step="assess")
-        jobs = [packing, dynamics, assessment]
-        batches = [dynamics.output.labels]
-        if self.sampling.strains:
-            strained = strained_frames(dynamics.output, self.sampling.strains)
+        jobs: list[Job | Flow] = [packing, dynamics, assessment]
+        runs = [dynamics]
+        if sampling.production is not None:
+            production = ReferenceProductionMaker(self.engine, sampling.production, self.limits).make(
+                dynamics.output, composition_id, n_al, protocol.time_step
+            )
+            jobs.append(production)
+            if sampling.production.label_every is not None:
+                runs.append(production.jobs[1])
+        batches = []
+        for run in runs:
+            if self.engine.harvests:
+                batches.append(run.output.labels)
+                continue
+            labels = self.engine.static_maker(self.limits).make(run.output.to_label)
+            labels.name = f"label {run.name}"
+            stamp(labels, step="label")
+            jobs.append(labels)
+            batches.append(labels.output)
+        if sampling.strains:
+            strained = strained_frames(dynamics.output, sampling.strains)
             strained.name = f"strain {tag}"
-            labels = self.engine.static_maker(self.distance_floor).make(strained.output)
+            labels = self.engine.static_maker(self.limits).make(strained.output)
             labels.name = f"label strained {tag}"
             stamp(strained, step="strain")
             stamp(labels, step="label")

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from matplotlib.figure import Figure
 
 from laoc_flows.errors import InputError
+from laoc_flows.report.figure_amorphisation import amorphisation_series
 from laoc_flows.report.figure_chains import chain_length_time, chain_lengths
 from laoc_flows.report.figure_hops import hop_classes, survival
 from laoc_flows.report.figure_msd import msd, msd_comparison
@@ -22,6 +23,7 @@ __all__ = [
     "FIGURES",
     "Analyses",
     "amorphisation",
+    "amorphisation_series",
     "angles",
     "chain_length_time",
     "chain_lengths",
@@ -55,6 +57,7 @@ FIGURES: dict[str, _Draw] = {
     "survival": survival,
     "rotations": rotations,
     "amorphisation": amorphisation,
+    "amorphisation_series": amorphisation_series,
 }
 """Name of every figure, which is also that of its file, to the function that draws it."""
 

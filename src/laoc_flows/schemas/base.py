@@ -54,6 +54,9 @@ class Provenance(Model):
     stage: str = Field(description="stage of the campaign: seed, explore, production, ...")
     iteration: int = Field(0, description="iteration of the learning loop, 0 for the seeds")
     replica: int = Field(0, description="index among equal jobs that differ in their seed")
+    quench_rate: float | None = Field(
+        None, description="quench rate asked for; None for the protocol's own [K/ps]"
+    )
     held_out: bool = Field(False, description="whether the trajectory is kept for testing, never trained on")
 
     @property

@@ -8,9 +8,51 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from laoc_flows.schemas.base import Model, NonNegative, Positive, Temperature
-from laoc_flows.schemas.protocol import DISTANCE_FLOOR, MeltQuench, PairDistances, SoftCore, Stage
+from laoc_flows.schemas.melt_quench import AnyProtocol, OneOrMoreRates
+from laoc_flows.schemas.protocol import (
+    DISTANCE_FLOOR,
+    DensityEquilibration,
+    LabelLimits,
+    PairDistances,
+    SoftCore,
+    Stage,
+)
 
 Width = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class ReferenceProduction(Model):
+    """A run at constant volume after the quench, with the reference engine, that is analyzed itself."""
+
+    temperature: Temperature = Field(300.0, description="temperature of the run [K]")
+    time: Positive = Field(50.0, description="length of the run [ps]")
+    analyze_from: NonNegative = Field(11.0, description="time at which the analysis begins [ps]")
+    frame_every: int = Field(20, ge=1, description="every n-th MD step is kept as a frame [steps]")
+    label_every: int | None = Field(
+        500, ge=1, description="every n-th MD step is a label, None for no labels [steps]"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ReferenceProduction:
+        if self.analyze_from >= self.time:
+            msg = "analyze_from must be below time"
+            raise ValueError(msg)
+        if self.label_every is not None and self.label_every % self.frame_every:
+            msg = f"label_every is no multiple of frame_every, {self.frame_every}"
+            raise ValueError(msg)
+        return self
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The run as a list of MD stages."""
+        return (
+            Stage(
+                name="hold",
+                start_temperature=self.temperature,
+                end_temperature=self.temperature,
+                time=self.time,
+                thermostat="measure",
+            ),
+        )
 
 
 class ReferenceSampling(Model):
@@ -20,13 +62,21 @@ class ReferenceSampling(Model):
     held_out: int = Field(
         1, ge=1, le=100, description="further trajectories per composition, only for testing"
     )
-    protocol: MeltQuench = Field(description="melt, quench and hold with the reference engine")
+    protocol: AnyProtocol = Field(
+        description="melt-quench with the reference engine: parameters, a preset, or a list of stages"
+    )
     label_every: int = Field(
         4, ge=1, description="every n-th MD step of a seed trajectory is a label [steps]"
+    )
+    frame_every: int | None = Field(
+        None, ge=1, description="every n-th MD step is kept as a frame, None for label_every [steps]"
     )
     relax_steps: int = Field(12, ge=0, le=10000, description="FIRE steps with the engine before the dynamics")
     strains: tuple[float, ...] = Field(
         (0.96, 1.04), description="linear scalings of a seed trajectory's frames that are labeled as well [1]"
+    )
+    production: ReferenceProduction | None = Field(
+        None, description="run of each quenched cell with the reference engine that is analyzed itself"
     )
 
     @model_validator(mode="after")
@@ -35,7 +85,28 @@ class ReferenceSampling(Model):
             if not 0.8 <= strain <= 1.25:  # noqa: PLR2004
                 msg = f"strain {strain} is outside 0.8 to 1.25"
                 raise ValueError(msg)
+        if self.label_every % self.stored_every:
+            msg = f"label_every is no multiple of frame_every, {self.stored_every}"
+            raise ValueError(msg)
         return self
+
+    def trajectories(self) -> tuple[tuple[int, float | None, bool], ...]:
+        """Trajectories of one composition: replica, quench rate [K/ps], and whether it is only tested on.
+
+        Every packing that is trained on is quenched at every rate, from a packing of its own; the held-out ones
+        are quenched at the first.
+        """
+        rates = self.protocol.rates()
+        trained = [rate for _ in range(self.packings) for rate in rates]
+        tested = [rates[0]] * self.held_out
+        return tuple(
+            (replica, rate, replica >= len(trained)) for replica, rate in enumerate([*trained, *tested])
+        )
+
+    @property
+    def stored_every(self) -> int:
+        """MD steps between two frames that are kept [steps]."""
+        return self.frame_every or self.label_every
 
 
 class Training(Model):
@@ -152,6 +223,17 @@ class Selection(Model):
     distance_floor: PairDistances = Field(
         DISTANCE_FLOOR, description="frames with a closer pair are never labeled"
     )
+    max_force: Positive = Field(50.0, description="labels with a larger force component are rejected [eV/A]")
+    energy_spread: Positive = Field(
+        2.0, description="labels farther from the median energy of their batch are rejected [eV/atom]"
+    )
+
+    @property
+    def limits(self) -> LabelLimits:
+        """What is refused as a label."""
+        return LabelLimits(
+            distance_floor=self.distance_floor, max_force=self.max_force, energy_spread=self.energy_spread
+        )
 
     def trust(self, temperature: float) -> TrustLevels:
         """Trust levels at a temperature [K]."""
@@ -186,16 +268,31 @@ class Production(Model):
     """Melt, quench and run of a larger cell with the final potential."""
 
     supercell: tuple[int, int, int] = Field((3, 3, 3), description="production cell in units of the cell [1]")
-    glasses: int = Field(1, ge=1, le=1000, description="independent glasses per composition")
+    glasses: int = Field(
+        1, ge=1, le=1000, description="independent glasses per composition, at each quench rate"
+    )
     temperature: Temperature = Field(300.0, description="temperature of the final run [K]")
     melt_temperature: Temperature = Field(1500.0, description="temperature of the melt [K]")
-    melt_time: Positive = Field(100.0, description="longest time in the melt; it ends when melted [ps]")
-    quench_rate: Positive = Field(1.0, description="cooling rate, constant pressure [K/ps]")
+    melt_time: Positive = Field(
+        100.0, description="longest time in the melt; it ends when melted, looked at eight times at most [ps]"
+    )
+    melt_ensemble: Literal["nvt", "npt"] = Field("nvt", description="ensemble of the melt")
+    equilibrate: DensityEquilibration | None = Field(
+        None, description="equilibrate the density of the melt, in runs of `equilibrate_time`"
+    )
+    equilibrate_time: Positive = Field(10.0, description="length of one run of `equilibrate` [ps]")
+    quench_rate: OneOrMoreRates = Field(
+        (1.0,),
+        min_length=1,
+        description="cooling rate, constant pressure, or a list of them: an ensemble for each [K/ps]",
+    )
     npt_time: Positive = Field(100.0, description="constant-pressure run that gives the density [ps]")
     nvt_time: Positive = Field(1000.0, description="constant-volume run that is analyzed [ps]")
     frame_interval: Positive = Field(0.1, description="time between stored frames [ps]")
     time_step: float = Field(2.0, gt=0, le=5, description="MD time step [fs]")
-    pressure: float = Field(0.0, ge=-10, le=100, description="pressure of the quench and the NPT run [GPa]")
+    pressure: float = Field(
+        0.0, ge=-10, le=100, description="pressure of the density, the quench and the NPT run [GPa]"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Production:
@@ -205,6 +302,9 @@ class Production(Model):
         if self.temperature >= self.melt_temperature:
             msg = "temperature must be below melt_temperature"
             raise ValueError(msg)
+        if len(set(self.quench_rate)) != len(self.quench_rate):
+            msg = "quench_rate gives a rate twice"
+            raise ValueError(msg)
         return self
 
     @property
@@ -212,33 +312,46 @@ class Production(Model):
         """Number of cells in the production cell."""
         return math.prod(self.supercell)
 
-    def stages(self) -> tuple[Stage, ...]:
-        """The production run as a list of MD stages."""
+    @property
+    def frame_every(self) -> int:
+        """MD steps between two stored frames [steps]."""
+        return max(1, round(self.frame_interval * 1000.0 / self.time_step))
+
+    def glass_runs(self) -> tuple[tuple[int, float], ...]:
+        """Glasses of one composition: replica and quench rate [K/ps].
+
+        A rate that is added at the end leaves the replicas of the others as they are.
+        """
+        return tuple(enumerate(rate for rate in self.quench_rate for _ in range(self.glasses)))
+
+    def stages(self, rate: float | None = None) -> tuple[Stage, ...]:
+        """The production run as a list of MD stages.
+
+        Parameters
+        ----------
+        rate : float, optional
+            Quench rate [K/ps]; the first by default.
+        """
         hot, cold = self.melt_temperature, self.temperature
-        ramp = (hot - cold) / self.quench_rate
+        melt = {"start_temperature": hot, "end_temperature": hot, "pressure": self.pressure}
+        glass = {"start_temperature": cold, "end_temperature": cold, "pressure": self.pressure}
+        stages = [
+            Stage(name="melt", time=self.melt_time, until_melted=True, ensemble=self.melt_ensemble, **melt)
+        ]
+        if self.equilibrate is not None:
+            stages.append(
+                Stage(name="density", time=self.equilibrate_time, equilibrate=self.equilibrate, **melt)
+            )
         return (
-            Stage(
-                name="melt",
-                start_temperature=hot,
-                end_temperature=hot,
-                time=self.melt_time,
-                until_melted=True,
-            ),
+            *stages,
             Stage(
                 name="quench",
                 start_temperature=hot,
                 end_temperature=cold,
-                time=ramp,
+                time=(hot - cold) / (rate or self.quench_rate[0]),
                 ensemble="npt",
                 pressure=self.pressure,
             ),
-            Stage(
-                name="npt",
-                start_temperature=cold,
-                end_temperature=cold,
-                time=self.npt_time,
-                ensemble="npt",
-                pressure=self.pressure,
-            ),
-            Stage(name="nvt", start_temperature=cold, end_temperature=cold, time=self.nvt_time),
+            Stage(name="npt", time=self.npt_time, ensemble="npt", **glass),
+            Stage(name="nvt", time=self.nvt_time, thermostat="measure", **glass),
         )

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from laoc_flows.blobs import BlobRef
 from laoc_flows.schemas.base import Document, Measured, Model, Provenance
+from laoc_flows.schemas.label import MeltRecord, StageRecord
 from laoc_flows.schemas.transport import TransportDocument
 
 
@@ -74,6 +75,17 @@ class StructureDocument(Document):
     links_expected: float = Field(description="lambda = 1 - x + y, links per Al of the ideal network")
     structure: BlobRef = Field(description="last frame, extended XYZ")
     melt_displacement: dict[str, float] = Field(description="mean squared displacement in the melt [A^2]")
+    melt: MeltRecord | None = Field(None, description="state before the quench; None where there was no melt")
+    quench_rate: Measured | None = Field(None, description="cooling rate really achieved")
+    stages: tuple[StageRecord, ...] = Field((), description="what each stage of the run has really done")
+    profile: BlobRef | None = Field(
+        None,
+        description="JSON of the run over time: time [ps], temperature [K], pressure [GPa], volume [A^3]",
+    )
+    warnings: tuple[str, ...] = Field(
+        (),
+        description="what does not refuse the cell and has to be known: a pressure that was not reached, ...",
+    )
     density: Measured | None = Field(None, description="mass density of the constant-pressure run")
     pressure: Measured | None = Field(None, description="total pressure of the constant-volume run")
     links_found: Measured | None = Field(None, description="links per Al found")

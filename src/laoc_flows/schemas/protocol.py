@@ -1,4 +1,4 @@
-"""Molecular dynamics protocols as data: a list of stages."""
+"""The stages that a molecular dynamics run is made of, and the limits of what it may do."""
 
 from __future__ import annotations
 
@@ -6,21 +6,76 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from laoc_flows.schemas.base import SPECIES, Model, NonNegative, Positive, Temperature
+from laoc_flows.schemas.base import SPECIES, Model, Positive, Temperature
+
+HOT = 1000.0
+"""Temperature above which the dynamics take the shorter time step [K]."""
+
+
+class DensityEquilibration(Model):
+    """When the density of a melt counts as equilibrated: its total pressure agrees with the target.
+
+    The cell is run at constant volume for the stage's time; the block-averaged total pressure of what is left
+    after `discard` decides: within `tolerance`, with a standard error within `tolerance` too, it is
+    equilibrated; otherwise the volume is changed along the measured compressibility, or the run at this volume
+    goes on where only the standard error is too large.
+    """
+
+    tolerance: Positive = Field(0.5, description="of the mean total pressure and of its standard error [GPa]")
+    attempts: int = Field(8, ge=1, le=100, description="runs of the stage's time, at most")
+    discard: float = Field(0.3, ge=0, lt=1, description="share of each run that is left out of the mean [1]")
+    max_strain: float = Field(
+        0.04, gt=0, le=0.2, description="largest change of the cell's edge between two runs, relative [1]"
+    )
+    bulk_modulus: Positive = Field(
+        8.0, description="first guess of the melt's bulk modulus, until two volumes are known [GPa]"
+    )
 
 
 class Stage(Model):
     """One stretch of molecular dynamics at a temperature, or along a linear ramp between two."""
 
-    name: str = Field(description="name of the stage: melt, quench, hold, ...")
+    name: str = Field(min_length=1, max_length=40, description="name of the stage: melt, quench, hold, ...")
     start_temperature: Temperature = Field(description="thermostat target at the start [K]")
     end_temperature: Temperature = Field(description="thermostat target at the end, really reached [K]")
-    time: Positive = Field(description="length [ps]")
+    time: Positive = Field(description="length; of one run where the density is equilibrated [ps]")
     ensemble: Literal["nvt", "npt"] = Field("nvt", description="nvt, or npt at `pressure`, isotropic")
-    pressure: float = Field(0.0, description="barostat target [GPa]")
-    until_melted: bool = Field(
-        default=False, description="end as soon as Al and Cl have moved the melt criterion's distance"
+    pressure: float = Field(
+        0.0, ge=-100, le=1000, description="target of the barostat or of `equilibrate` [GPa]"
     )
+    until_melted: bool = Field(
+        default=False,
+        description="end as soon as the cell has melted; a cell that has not by the end of the stage is refused",
+    )
+    equilibrate: DensityEquilibration | None = Field(
+        None, description="change the volume until the total pressure agrees with `pressure`"
+    )
+    thermostat: Literal["sample", "measure"] = Field(
+        "sample", description="strong, for equilibration, or weak, for runs whose dynamics are analyzed"
+    )
+    time_step: float | None = Field(
+        None, gt=0, le=5, description="MD time step, None for the protocol's [fs]"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Stage:
+        if self.equilibrate is not None and self.ensemble == "npt":
+            msg = "a stage equilibrates its density at constant volume, or has a barostat, not both"
+            raise ValueError(msg)
+        if self.equilibrate is not None and self.until_melted:
+            msg = "a stage ends when it is melted or when its density is equilibrated, not both"
+            raise ValueError(msg)
+        if (self.equilibrate is not None or self.until_melted) and (
+            self.start_temperature != self.end_temperature
+        ):
+            msg = "only a stage at one temperature can wait for something"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def cools(self) -> bool:
+        """Whether the stage is a quench."""
+        return self.end_temperature < self.start_temperature
 
     def steps(self, time_step: float) -> int:
         """Number of MD steps, at least one.
@@ -28,45 +83,9 @@ class Stage(Model):
         Parameters
         ----------
         time_step : float
-            MD time step [fs].
+            MD time step of the protocol; the stage's own goes before [fs].
         """
-        return max(1, round(self.time * 1000.0 / time_step))
-
-
-class MeltQuench(Model):
-    """Melt, quench and hold of one cell at constant volume with the reference engine."""
-
-    time_step: float = Field(2.0, gt=0, le=5, description="MD time step [fs]")
-    melt_temperature: Temperature = Field(1500.0, description="temperature of the melt [K]")
-    melt_time: Positive = Field(description="time at the melt temperature [ps]")
-    quench_rate: Positive = Field(description="cooling rate [K/ps]")
-    final_temperature: Temperature = Field(300.0, description="temperature at the end of the quench [K]")
-    hold_time: NonNegative = Field(0.0, description="time at the final temperature [ps]")
-
-    @model_validator(mode="after")
-    def _cools(self) -> MeltQuench:
-        if self.final_temperature >= self.melt_temperature:
-            msg = "final_temperature must be below melt_temperature"
-            raise ValueError(msg)
-        return self
-
-    def stages(self) -> tuple[Stage, ...]:
-        """The protocol as a list of stages."""
-        hot, cold = self.melt_temperature, self.final_temperature
-        stages = [
-            Stage(name="melt", start_temperature=hot, end_temperature=hot, time=self.melt_time),
-            Stage(
-                name="quench",
-                start_temperature=hot,
-                end_temperature=cold,
-                time=(hot - cold) / self.quench_rate,
-            ),
-        ]
-        if self.hold_time > 0:
-            stages.append(
-                Stage(name="hold", start_temperature=cold, end_temperature=cold, time=self.hold_time)
-            )
-        return tuple(stages)
+        return max(1, round(self.time * 1000.0 / (self.time_step or time_step)))
 
 
 class PairDistances(Model):
@@ -135,4 +154,16 @@ class SoftCore(Model):
             }
         ),
         description="r_c by pair [A]",
+    )
+
+
+class LabelLimits(Model):
+    """What is refused as a label, before and after it is computed."""
+
+    distance_floor: PairDistances = Field(
+        DISTANCE_FLOOR, description="frames with a closer pair are not computed [A]"
+    )
+    max_force: Positive = Field(50.0, description="largest force component of a label [eV/A]")
+    energy_spread: Positive = Field(
+        2.0, description="largest distance of a label's energy from the median of its batch [eV/atom]"
     )

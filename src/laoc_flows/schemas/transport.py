@@ -82,7 +82,8 @@ class TransportDocument(Document):
     schema_name: str = "transport"
     provenance: Provenance = Field(description="composition, stage and replica")
     structure_key: str = Field(description="glass it was measured in")
-    potential_key: str = Field(description="potential that drove it")
+    potential_key: str | None = Field(description="potential that drove it, None for the reference engine")
+    level_of_theory: str = Field("", description="identity of the engine or potential that drove it")
     x: float = Field(description="Li per Al")
     y: float = Field(description="O per Al")
     temperature: float = Field(description="thermostat target [K]")

@@ -1,4 +1,4 @@
-"""Checks that a cell has neither reacted nor collapsed, and that a melt has melted."""
+"""Checks that a cell has neither reacted nor collapsed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from laoc_flows.analysis.trajectories.frame import (
     Result,
     StructureLike,
     as_frame,
-    species_indices,
 )
-from laoc_flows.analysis.trajectories.paths import Drift
-from laoc_flows.analysis.trajectories.trajectory import Trajectory
 from laoc_flows.errors import InputError
 from laoc_flows.schemas.base import SPECIES
 from laoc_flows.schemas.protocol import DISTANCE_FLOOR
@@ -29,10 +26,6 @@ REACTION_LIMITS: Mapping[str, float] = MappingProxyType({"O-O": 2.0, "O-Cl": 2.0
 
 DISTANCE_FLOORS: Mapping[str, float] = MappingProxyType(DISTANCE_FLOOR.distances)
 """Two atoms closer than this [A] have collapsed onto each other."""
-
-MELT_SPECIES = ("Al", "Cl")
-MELT_THRESHOLD = 10.0
-"""A melt has moved its Al and its Cl by more than this mean squared displacement [A^2]."""
 
 
 class Contact(Result):
@@ -61,18 +54,6 @@ class ContactVerdict(Result):
     passed: bool = Field(description="True when no contact is below its limit.")
     contacts: tuple[Contact, ...] = Field(description="The offending contacts, relatively shortest first.")
     counts: dict[str, int] = Field(description="Pair of elements to the number of its offending contacts.")
-    reason: str = Field(description="The verdict in words.")
-
-
-class MeltVerdict(Result):
-    """Whether a run has melted its cell."""
-
-    passed: bool = Field(description="True when every element present has moved further than the threshold.")
-    threshold: float = Field(description="Mean squared displacement that is needed [A^2].")
-    displacement: dict[str, float] = Field(
-        description="Al and Cl, where present, to their mean squared displacement, first to last frame [A^2]."
-    )
-    elapsed: float = Field(description="Time between the two frames [ps].", ge=0)
     reason: str = Field(description="The verdict in words.")
 
 
@@ -220,66 +201,6 @@ def _image(image: np.ndarray) -> Image:
 def _order(symbol: str) -> tuple[bool, int, str]:
     known = symbol in SPECIES
     return not known, SPECIES.index(symbol) if known else 0, symbol
-
-
-def melt_check(
-    trajectory: Trajectory, threshold: float = MELT_THRESHOLD, drift: Drift = "framework"
-) -> MeltVerdict:
-    """Decide whether a run has melted its cell.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        The melt, first to last frame. In a varying cell displacements are taken in the mean cell.
-    threshold : float, default 10.0
-        Mean squared displacement that both Al and Cl must exceed [A^2].
-    drift : {"framework", "com", "none"}, default "framework"
-        What is held at rest.
-
-    Returns
-    -------
-    MeltVerdict
-        Not passed when there is one frame only, or neither Al nor Cl.
-
-    Raises
-    ------
-    TrajectoryError
-        When the positions cannot be unwrapped.
-
-    Examples
-    --------
-    >>> from laoc_flows.analysis import Trajectory
-    >>> positions = np.zeros((9, 3, 3))
-    >>> positions[:, 2, 0] = np.arange(9)  # one Cl leaves
-    >>> run = Trajectory(("Al", "Cl", "Cl"), positions, 9.0 * np.eye(3), time_step=0.1)
-    >>> verdict = melt_check(run, drift="none")
-    >>> verdict.passed, verdict.displacement
-    (False, {'Al': 0.0, 'Cl': 32.0})
-    """
-    present = [symbol for symbol in MELT_SPECIES if symbol in trajectory.species]
-    elapsed = (trajectory.n_frames - 1) * trajectory.time_step
-    displacement: dict[str, float] = {}
-    if trajectory.n_frames > 1 and present:
-        positions = trajectory.unwrapped(drift)
-        fractional = [positions[k] @ np.linalg.inv(trajectory.cells[k]) for k in (-1, 0)]
-        moved = (fractional[0] - fractional[1]) @ trajectory.cells.mean(axis=0)
-        squared = (moved**2).sum(axis=1)
-        displacement = {s: float(squared[species_indices(trajectory.species, s)].mean()) for s in present}
-    solid = [symbol for symbol, value in displacement.items() if value <= threshold]
-    numbers = ", ".join(f"{symbol} {value:.3g} A^2" for symbol, value in displacement.items())
-    if not displacement:
-        reason = "nothing to judge: one frame, or neither Al nor Cl"
-    elif solid:
-        reason = f"not melted: {' and '.join(solid)} moved by no more than {threshold:g} A^2 in {elapsed:g} ps ({numbers})"
-    else:
-        reason = f"melted: more than {threshold:g} A^2 in {elapsed:g} ps ({numbers})"
-    return MeltVerdict(
-        passed=bool(displacement) and not solid,
-        threshold=threshold,
-        displacement=displacement,
-        elapsed=elapsed,
-        reason=reason,
-    )
 
 
 def _table(limits: Mapping[str, float]) -> dict[tuple[str, str], float]:

@@ -1,0 +1,336 @@
+"""The Makers of every engine: labels of frames, and runs through the stages of a protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobflow import CURRENT_JOB, Flow, Response
+
+from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
+from laoc_flows.engines.base import Engine
+from laoc_flows.engines.controller import Controller
+from laoc_flows.engines.labels import LOG_TYPE, batch_of, merged, outcome_of, too_close
+from laoc_flows.engines.runs import Checkpoint, Run
+from laoc_flows.engines.stage_records import profile_of
+from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
+from laoc_flows.jobs import (
+    METADATA_KEY,
+    LaocMaker,
+    current_store,
+    finished,
+    laoc_job,
+    scratch_directory,
+    stamp,
+)
+from laoc_flows.schemas.base import Provenance
+from laoc_flows.schemas.label import PART, FrameSet, LabelBatch, MDResult
+from laoc_flows.schemas.protocol import LabelLimits, Stage
+from laoc_flows.settings import Settings
+
+_STATE_TYPE = "application/x-npz"
+
+
+def _here() -> dict[str, Any]:
+    """Bookkeeping of the running job, for the jobs that take its place."""
+    job = CURRENT_JOB.job
+    return dict(job.metadata.get(METADATA_KEY, {})) if job is not None else {}
+
+
+def _named(suffix: str) -> str:
+    job = CURRENT_JOB.job
+    return f"{job.name.split(' | ')[0]} | {suffix}" if job is not None else suffix
+
+
+@dataclass
+class LabelMaker(LaocMaker):
+    """Labels of a set of frames.
+
+    A batch that is larger than what the engine does in one job becomes a job for each part, and one that puts
+    the parts together: a part that is lost is computed again, the others are not.
+
+    Parameters
+    ----------
+    engine : Engine
+        Engine that computes them.
+    limits : LabelLimits
+        What is refused, before and after it is computed.
+    """
+
+    engine: Engine
+    limits: LabelLimits = field(default_factory=LabelLimits)
+    name: str = "label"
+
+    def _key(self, frames: FrameSet) -> str:
+        return digest_json(
+            [
+                self.engine.level_of_theory,
+                frames.frames.sha256,
+                frames.provenance.trajectory_id,
+                self.limits.model_dump(),
+            ]
+        )
+
+    # Without an output schema: jobflow checks it against the reference that stands for the parts put together.
+    @laoc_job()
+    def make(self, frames: FrameSet) -> LabelBatch | Response[LabelBatch]:
+        """Label frames.
+
+        Parameters
+        ----------
+        frames : FrameSet
+            Frames to label.
+        """
+        key = self._key(frames)
+        if (done := finished(LabelBatch, PART if frames.is_part else "label_batch", key)) is not None:
+            return done
+        atoms_list = decode_frames(get_blob(current_store(), frames.frames))
+        most = self.engine.labels_per_job
+        if most is not None and len(atoms_list) > most:
+            return self._in_parts(frames, most)
+        level = self.engine.level_of_theory
+        skipped = [too_close(atoms, self.limits.distance_floor.distances) for atoms in atoms_list]
+        wanted = [atoms for atoms, point in zip(atoms_list, skipped, strict=True) if point is None]
+        with scratch_directory("label") as directory:
+            computed = list(self.engine.single_points(wanted, directory))
+        computed.reverse()
+        unknown = (None,) * len(atoms_list)
+        outcomes = [
+            outcome_of(
+                atoms,
+                point if point is not None else computed.pop(),
+                level,
+                self.limits,
+                temperature,
+                deviation,
+            )
+            for atoms, point, temperature, deviation in zip(
+                atoms_list,
+                skipped,
+                frames.temperatures or unknown,
+                frames.deviations or unknown,
+                strict=True,
+            )
+        ]
+        batch = batch_of(
+            outcomes, key=key, level_of_theory=level, provenance=frames.provenance, limits=self.limits
+        )
+        return batch.model_copy(update={"schema_name": PART}) if frames.is_part else batch
+
+    def _in_parts(self, frames: FrameSet, most: int) -> Response[LabelBatch]:
+        store = current_store()
+        atoms_list = decode_frames(get_blob(store, frames.frames))
+        jobs = []
+        for first in range(0, len(atoms_list), most):
+            part = atoms_list[first : first + most]
+            last = first + len(part)
+            job = self.make(
+                FrameSet(
+                    frames=put_blob(store, encode_frames(part), MEDIA_TYPE),
+                    n_frames=len(part),
+                    temperatures=frames.temperatures[first:last],
+                    deviations=frames.deviations[first:last],
+                    provenance=frames.provenance,
+                    is_part=True,
+                )
+            )
+            job.name = _named(f"{first + 1}-{last} of {len(atoms_list)}")
+            jobs.append(job)
+        whole = merge_labels([job.output for job in jobs], self._key(frames), self.limits)
+        whole.name = _named("together")
+        flow = Flow([*jobs, whole], output=whole.output)
+        stamp(flow, **_here())
+        return Response(replace=flow)
+
+
+@laoc_job(output_schema=LabelBatch)
+def merge_labels(batches: list[LabelBatch], key: str, limits: LabelLimits) -> LabelBatch:
+    """One batch out of the parts that separate jobs computed.
+
+    Parameters
+    ----------
+    batches : list of LabelBatch
+        Parts, in order.
+    key : str
+        Content address of the whole.
+    limits : LabelLimits
+        What is refused.
+    """
+    return merged(batches, key=key, limits=limits)
+
+
+@dataclass
+class MDMaker(LaocMaker):
+    """A run through the stages of a protocol, with any engine.
+
+    The run is cut into jobs of the engine's ``steps_per_job``; each hands the exact state, velocities and
+    thermostat on to the next. A run that fails midway keeps what it made until then and says why it stopped.
+
+    Parameters
+    ----------
+    engine : Engine
+        Engine that runs it.
+    stages : tuple of Stage
+        Protocol.
+    time_step : float
+        MD time step of the stages that do not set their own [fs].
+    frame_every : int
+        Steps of `time_step` between two frames that are kept.
+    label_every : int or None
+        Steps of `time_step` between two labels, a multiple of `frame_every`; None for no labels.
+    relax_steps : int
+        Steps of relaxation before the dynamics.
+    limits : LabelLimits
+        What is refused as a label.
+    purpose : str
+        What the run is for, part of its seed; the name cannot be, a job that is renamed renames its Maker.
+    """
+
+    engine: Engine
+    stages: tuple[Stage, ...] = ()
+    time_step: float = 2.0
+    frame_every: int = 4
+    label_every: int | None = None
+    relax_steps: int = 0
+    limits: LabelLimits = field(default_factory=LabelLimits)
+    purpose: str = "reference md"
+    name: str = "reference md"
+
+    @laoc_job(output_schema=MDResult)
+    def make(
+        self,
+        start: BlobRef,
+        provenance: Provenance,
+        checkpoint: Checkpoint | None = None,
+        veto: str = "",
+    ) -> MDResult | Response[MDResult]:
+        """Run the protocol, or go on with it.
+
+        Parameters
+        ----------
+        start : BlobRef
+            One frame, extended XYZ.
+        provenance : Provenance
+            Composition, stage and replica; the seed derives from it.
+        checkpoint : Checkpoint, optional
+            Where an earlier job has stopped.
+        veto : str
+            Why the run is not worth its time; it then has no step and stopped for this reason.
+        """
+        stages = tuple(Stage.model_validate(stage) for stage in self.stages)
+        seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, self.purpose)
+        key = digest_json(
+            [
+                [self.engine.md_level_of_theory, self.engine.level_of_theory],
+                start.sha256,
+                [stage.model_dump() for stage in stages],
+                [self.time_step, self.frame_every, self.label_every, self.relax_steps, seed],
+                [self.limits.model_dump(), veto],
+            ]
+        )
+        if (done := finished(MDResult, "md", key)) is not None:
+            return done
+        controller = Controller(
+            engine=self.engine,
+            stages=stages,
+            time_step=self.time_step,
+            frame_interval=self.frame_every * self.time_step / 1000.0,
+            relax_steps=self.relax_steps,
+            seed=seed,
+        )
+        run = Run(controller, start, checkpoint, veto)
+        run.go(self.engine.steps_per_job)
+        if not controller.done(run.progress):
+            # A single job takes this one's place, uuid and metadata: nothing piles up however long the chain.
+            following = self.make(start, provenance, run.checkpoint())
+            following.name = _named(f"step {run.n_steps}")
+            return Response(replace=following)
+        return self._result(key, provenance, run)
+
+    def _result(self, key: str, provenance: Provenance, run: Run) -> MDResult:
+        store = current_store()
+        progress, recording = run.progress, run.recording
+        last = run.state.atoms.copy()
+        known: dict[str, Any] = {}
+        if self.label_every is not None:
+            known = self._labels(key, provenance, run)
+        return MDResult(
+            key=key,
+            campaign_id=provenance.campaign_id,
+            level_of_theory=self.engine.md_level_of_theory,
+            provenance=provenance,
+            status=f"stopped: {progress.failure[:300]}" if progress.failure else "completed",
+            n_steps=run.n_steps,
+            time_step=self.time_step,
+            final_frame=put_blob(store, encode_frames([last]), MEDIA_TYPE),
+            trajectory=self._publish(key, provenance, run),
+            frame_interval=run.controller.frame_interval,
+            stages=progress.records,
+            melt=progress.melt,
+            profile=put_blob(
+                store, profile_of(recording, run.controller.stages, self.time_step), "application/json"
+            ),
+            corrections=progress.corrections,
+            log=put_blob(store, run.log, LOG_TYPE) if run.log else None,
+            mean_temperature={
+                record.name: record.temperature.value for record in progress.records if record.temperature
+            },
+            mean_pressure={
+                record.name: record.pressure.value for record in progress.records if record.pressure
+            },
+            **known,
+        )
+
+    def _labels(self, key: str, provenance: Provenance, run: Run) -> dict[str, Any]:
+        """Every `label_every`-th step: a label already, or a frame to be labeled."""
+        recording, stages = run.recording, run.controller.stages
+        stride = max(1, round((self.label_every or 1) / self.frame_every))
+        picked = []
+        for stage in range(len(stages)):
+            picked += [int(i) for i in recording.frames_of([stage])[stride - 1 :: stride]]
+        targets = [
+            _target(stages[recording.frame_stage[i]], recording.frame_step[i], self.time_step) for i in picked
+        ]
+        frames = [recording.frame(i) for i in picked]
+        for frame in frames:
+            frame.wrap()
+        if not self.engine.harvests:
+            for frame in frames:
+                frame.calc = None
+            blob = put_blob(current_store(), encode_frames(frames), MEDIA_TYPE)
+            return {
+                "to_label": FrameSet(
+                    frames=blob, n_frames=len(frames), temperatures=tuple(targets), provenance=provenance
+                )
+            }
+        floors = self.limits.distance_floor.distances
+        level = self.engine.level_of_theory
+        outcomes = []
+        for index, frame, target in zip(picked, frames, targets, strict=True):
+            point = too_close(frame, floors) or recording.single_point(index)
+            outcomes.append(outcome_of(frame, point, level, self.limits, target))
+        batch = batch_of(
+            outcomes,
+            key=digest_json([key, "labels"]),
+            level_of_theory=level,
+            provenance=provenance,
+            limits=self.limits,
+        )
+        return {"labels": batch}
+
+    def _publish(self, key: str, provenance: Provenance, run: Run) -> FileRef | None:
+        recording = run.recording
+        if not recording.n_frames:
+            return None
+        with scratch_directory("trajectory") as directory:
+            path = directory / "trajectory.h5"
+            everything = range(recording.n_frames)
+            recording.trajectory(everything, run.controller.frame_interval).write(path)
+            name = f"{provenance.campaign_id}/{provenance.composition_id}/{provenance.stage}-{key[:16]}.h5"
+            return publish_file(path, Settings.load().trajectory_root, name)
+
+
+def _target(stage: Stage, step: int, time_step: float) -> float:
+    """Target of the thermostat at a step of a stage [K]."""
+    share = min(1.0, step / stage.steps(time_step))
+    return stage.start_temperature + (stage.end_temperature - stage.start_temperature) * share

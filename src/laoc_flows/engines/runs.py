@@ -1,0 +1,100 @@
+"""A run on its way from job to job: what is in memory, and what the next job gets."""
+
+from __future__ import annotations
+
+import time
+
+from laoc_flows.blobs import BlobRef, get_blob, put_blob
+from laoc_flows.engines.controller import Controller, Progress
+from laoc_flows.engines.dynamics import MDState
+from laoc_flows.engines.recording import Recording
+from laoc_flows.frames import decode_frames
+from laoc_flows.jobs import current_store, scratch_directory
+from laoc_flows.schemas.base import Model
+from laoc_flows.settings import Settings
+
+_STATE_TYPE = "application/x-npz"
+
+
+class Checkpoint(Model):
+    """Everything that a run hands on to its next job."""
+
+    progress: Progress
+    state: BlobRef
+    parts: tuple[BlobRef, ...]
+    n_steps: int
+
+
+class Run:
+    """A run in memory: from its start, or from where an earlier job has stopped.
+
+    Parameters
+    ----------
+    controller : Controller
+        Protocol and engine.
+    start : BlobRef
+        One frame, extended XYZ.
+    checkpoint : Checkpoint or None
+        Where an earlier job has stopped.
+    veto : str
+        Why the run is not worth its time; it is then over before it begins.
+    """
+
+    def __init__(
+        self, controller: Controller, start: BlobRef, checkpoint: Checkpoint | None, veto: str = ""
+    ) -> None:
+        store = current_store()
+        self.controller = controller
+        self.log = b""
+        if checkpoint is None:
+            atoms = decode_frames(get_blob(store, start))[0]
+            self.progress, self.state, self.n_steps = Progress(failure=veto), controller.start(atoms), 0
+            self.parts: tuple[BlobRef, ...] = ()
+            self.recording = Recording(atoms.get_chemical_symbols())
+        else:
+            self.progress, self.n_steps, self.parts = (
+                checkpoint.progress,
+                checkpoint.n_steps,
+                checkpoint.parts,
+            )
+            self.state = MDState.unpack(get_blob(store, checkpoint.state))
+            self.recording = Recording.unpack([get_blob(store, part) for part in self.parts])
+        self._mark = self.recording.mark()
+
+    def go(self, budget: int) -> None:
+        """Run segments until the protocol is over, or the steps of this job are."""
+        end = self.n_steps + budget
+        limit = Settings.load().job_walltime
+        begun = time.monotonic()
+        while not self.controller.done(self.progress) and self.n_steps < end:
+            left = None if limit is None else limit - (time.monotonic() - begun)
+            if left is not None and limit is not None and left < limit / 2.0:
+                # A segment that is begun late would be stopped before it is worth its start.
+                break
+            with scratch_directory("md") as directory:
+                step = self.controller.advance(
+                    self.progress, self.state, self.recording, end - self.n_steps, directory, left
+                )
+            relaxing = not self.progress.relaxed
+            self.progress, self.state, self.log = step.progress, step.state, step.log
+            self.n_steps += 0 if relaxing else step.made
+            if step.made < step.asked or self._too_little(end):
+                break
+
+    def _too_little(self, end: int) -> bool:
+        """Whether what is left of the budget is less than the time between two frames."""
+        if self.controller.done(self.progress):
+            return True
+        stage = self.controller.stages[self.progress.stage]
+        return end - self.n_steps < self.controller.frame_every(stage)
+
+    def checkpoint(self) -> Checkpoint:
+        """What the next job needs; the frames of this one are stored once."""
+        store = current_store()
+        part = put_blob(store, self.recording.since(self._mark).pack(), _STATE_TYPE)
+        return Checkpoint(
+            progress=self.progress,
+            state=put_blob(store, self.state.pack(), _STATE_TYPE),
+            parts=(*self.parts, part),
+            n_steps=self.n_steps,
+        )
