@@ -23,11 +23,11 @@ from laoc_flows.schemas.label import MDResult
 ENGINE = {"name": "mlip", "model": "tests.physical.test_melt_quench:PairModel", "steps_per_job": 150}
 SETTINGS = AmorphisationSettings(
     supercell=(2, 1, 1),
-    melt_temperature=1500,
-    melt_times=(0, 0.2, 0.6),
+    melt_temperature=2500,
+    melt_times=(0, 0.2, 1.2),
     settle_time=0.1,
     npt_time=0.1,
-    quench_rate=12000,
+    quench_rate=22000,
     time=0.4,
     frame_every=5,
 )
@@ -72,14 +72,14 @@ def test_a_series_goes_from_the_crystal_to_its_document_and_its_figure(store, tm
     assert series.melt_status == "completed"
     assert (series.formula, series.n_atoms) == ("Al8Cl32Li8", 48)
     assert series.level_of_theory.startswith("mlip/tests.physical.test_melt_quench:PairModel")
-    assert [point.melt_time for point in series.points] == [0, 0.2, 0.6]
+    assert [point.melt_time for point in series.points] == [0, 0.2, 1.2]
     assert {point.status for point in series.points} == {"completed"}
     # Every snapshot is the frame of the one melting run at its time, and the crystal before it.
     snapshots = Snapshots.model_validate(rows["amorphisation snapshots"])
     melt = MDResult.model_validate(rows["amorphisation melt"])
     whole = Trajectory.read(fetch_file(melt.trajectory, tmp_path / "melt.h5"))
-    assert whole.n_frames == 60
-    for blob, index in zip(snapshots.frames[1:], (19, 59), strict=True):
+    assert whole.n_frames == 120
+    for blob, index in zip(snapshots.frames[1:], (19, 119), strict=True):
         frame = decode_frames(get_blob(store, blob))[0]
         assert frame.positions == pytest.approx(whole.frame(index).positions, abs=1e-6)
     # The crystal is neither heated nor quenched; the others are, at the rate that was asked for.
@@ -87,7 +87,7 @@ def test_a_series_goes_from_the_crystal_to_its_document_and_its_figure(store, tm
     stages = [[stage["name"] for stage in run["stages"]] for run in runs]
     assert stages[0] == ["settle", "npt", "hold"]
     assert stages[1] == stages[2] == ["quench", "settle", "npt", "hold"]
-    assert runs[1]["stages"][0]["rate"]["value"] == pytest.approx(12000, rel=0.5)
+    assert runs[1]["stages"][0]["rate"]["value"] == pytest.approx(22000, rel=0.5)
     assert runs[1]["stages"][0]["time"] == pytest.approx(0.1)
     crystal, _, glass = series.points
     assert crystal.theta_s.value == pytest.approx(0, abs=1e-9)

@@ -18,8 +18,10 @@ ENGINES = {
     "cp2k": {
         "name": "cp2k",
         "basis": "SZV-MOLOPT-SR-GTH",
-        "cutoff": 200,
+        "dispersion": "none",
+        "cutoff": 150,
         "rel_cutoff": 30,
+        "eps_scf": 1e-5,
         "labels_per_job": 4,
         "steps_per_job": 20,
     },
@@ -56,7 +58,7 @@ def test_it_reaches_its_verdict_and_its_table(campaign):
 def test_every_label_has_one_level_of_theory_and_most_have_converged(campaign):
     name, workspace, _ = campaign
     labels = query(workspace, "labels", "--columns", "status,level_of_theory,key")
-    assert len(labels) > 10
+    assert len(labels) > 8
     assert len({row["key"] for row in labels}) == len(labels)
     (level,) = {row["level_of_theory"] for row in labels}
     assert level.startswith(f"{name}/")
@@ -78,9 +80,9 @@ def test_the_run_has_kept_its_protocol_with_what_was_really_reached(campaign):
         assert stages["density"]["status"] in {"equilibrated", "not equilibrated"}
         assert 1 <= len(stages["density"]["attempts"]) <= 2
         assert stages["quench"]["end_target"] == 300
-        assert stages["quench"]["n_steps"] == 6
+        assert stages["quench"]["n_steps"] == 3
         assert stages["npt"]["pressure"]["unit"] == "GPa"
-        # Six femtoseconds melt nothing, and that is what is stored.
+        # Three femtoseconds melt nothing, and that is what is stored.
         assert run["melt"]["passed"] is False
 
 

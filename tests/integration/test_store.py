@@ -22,12 +22,14 @@ from typer.testing import CliRunner
 
 from laoc_flows.blobs import BlobRef, FileRef, digest_json, publish_file, put_blob
 from laoc_flows.cli.main import app
-from laoc_flows.cli.query import print_compositions
+from laoc_flows.cli.query import draw, print_compositions, render
 from laoc_flows.composition import Cell, Composition
+from laoc_flows.engines.custody import failure_log
 from laoc_flows.errors import QueryError, ServiceError
 from laoc_flows.frames import MEDIA_TYPE, encode_frames, geometry_key
 from laoc_flows.jobs import laoc_job, stamp
 from laoc_flows.schemas.base import Provenance
+from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.schemas.glass import (
     ChainSummary,
     GlassStatus,
@@ -37,12 +39,22 @@ from laoc_flows.schemas.glass import (
     StructureDocument,
 )
 from laoc_flows.schemas.iteration import IterationDocument, StratumReport
-from laoc_flows.schemas.label import LabelBatch, LabelRecord, LabelStatus, MDResult
+from laoc_flows.schemas.label import (
+    Attempt,
+    Correction,
+    LabelBatch,
+    LabelRecord,
+    LabelStatus,
+    MDResult,
+    MeltRecord,
+    StageRecord,
+)
 from laoc_flows.schemas.potential import HeldOutError, PotentialDocument, SoftCore, TrainedModel
 from laoc_flows.schemas.protocol import DISTANCE_FLOOR
 from laoc_flows.schemas.transport import Estimate, SpeciesTransport, TransportDocument
 from laoc_flows.store.builders import build_all, n_left_out
 from laoc_flows.store.catalog import COLLECTIONS
+from laoc_flows.store.columns import parse_columns
 from laoc_flows.store.incremental import LEDGER, MAX_DOCUMENT, handle
 from laoc_flows.store.laoc_store import LaocStore
 from laoc_flows.store.workspace import Workspace
@@ -261,6 +273,7 @@ def dynamics(store, labels):
         time_step=2.0,
         final_frame=put_blob(store, encode_frames([cell(A)]), MEDIA_TYPE),
         trajectory=None,
+        frame_interval=0.002,
         labels=labels,
     )
 
@@ -382,12 +395,227 @@ def test_a_campaign_is_built_once(job_store):
     assert build_all(job_store) == NOTHING
     assert dump(job_store) == before
     assert n_left_out(job_store) == 0
-    for documents in before.values():
+    for name, documents in before.items():
         for document in documents:
             assert len(bson.encode(document)) < MAX_DOCUMENT
-            assert document["schema_version"] == 1
+            assert document["schema_version"] == (2 if name == "compositions" else 1)
             assert "@class" not in json.dumps(document, default=str)
             assert "positions" not in json.dumps(document, default=str)
+
+
+def melted_cell(store, replica=0, *, stage="production", rate=None, asked=None, equilibrated=True, **more):
+    """A cell with everything that a controller says of its run."""
+    ended = "equilibrated" if equilibrated else "not equilibrated"
+    attempt = Attempt(volume=700.0, pressure=number(0.1, 0.2, "GPa"), time=2.0)
+    common = {"ensemble": "nvt", "n_steps": 100, "time_step": 1.0, "first_frame": 0, "n_frames": 5}
+    stages = (
+        StageRecord(
+            name="density",
+            status=ended,
+            reason="0.10 +- 0.20 GPa against 0 GPa",
+            time=2.0,
+            start_target=1500.0,
+            end_target=1500.0,
+            attempts=(attempt,),
+            **common,
+        ),
+        StageRecord(
+            name="quench",
+            status="completed",
+            time=8.0,
+            start_target=1500.0,
+            end_target=300.0,
+            rate=number(rate or 1.0, 0.1, "K/ps"),
+            **common,
+        ),
+    )
+    n = 50
+    profile = {
+        "stage": ["density"] * n + ["quench"] * n,
+        "time_ps": list(np.linspace(0.1, 10.0, 2 * n)),
+        "temperature_K": [1500.0] * n + list(np.linspace(1500, 300, n)),
+        "pressure_GPa": [0.1] * (2 * n),
+        "potential_energy_eV": [-1.0] * (2 * n),
+        "volume_angstrom3": [700.0] * (2 * n),
+    }
+    fields = {
+        "key": digest_json([stage, A, replica, asked]),
+        "provenance": provenance(A, stage, replica, quench_rate=asked),
+        "melt": MeltRecord(
+            passed=True, displacement={"Al": 20.0, "Cl": 30.0}, bragg=0.1, reason="melted: ..."
+        ),
+        "quench_rate": number(rate or 1.0, 0.1, "K/ps"),
+        "stages": stages,
+        "profile": put_blob(store, json.dumps(profile).encode(), "application/json"),
+        "warnings": () if equilibrated else (f"density: {ended}, 0.10 +- 0.20 GPa against 0 GPa",),
+    }
+    return structure(store, A, replica, stage=stage, **(fields | more))
+
+
+def test_runs_of_the_reference_engine_are_counted_by_themselves(job_store):
+    reference = [
+        melted_cell(job_store, k, stage="reference", density=9.0, potential_key=None) for k in range(3)
+    ]
+    moved = transport(reference[0], "subdiffusive", last_msd=7.0).model_copy(update={"potential_key": None})
+    documents = [
+        *campaign(job_store),
+        ProductionResult(structure=reference[0], transport=moved),
+        ProductionResult(structure=reference[1], transport=None),
+        ProductionResult(
+            structure=reference[2].model_copy(
+                update={"status": GlassStatus.NOT_MELTED, "reason": "too cold"}
+            ),
+            transport=None,
+        ),
+    ]
+    run(job_store, documents)
+    build_all(job_store)
+    found = {row["composition_id"]: row for row in LaocStore(job_store).query("compositions")}[A]
+    # As without them.
+    assert (found["n_glasses"], found["n_refused"], found["refusals"]) == (2, 0, [])
+    assert found["density"]["value"] == pytest.approx(1.7)
+    assert found["li_status"] == "diffusive"
+    assert found["li_last_msd"]["value"] == pytest.approx(30.0)
+    assert (found["n_reference"], found["n_reference_refused"]) == (2, 1)
+    assert found["reference_li_status"] == "subdiffusive"
+    assert found["reference_li_last_msd"]["value"] == pytest.approx(7.0)
+    assert found["reference_li_last_lag"] == pytest.approx(10.0)
+    assert found["reference_isolated_share"]["value"] == pytest.approx(0.45)
+    assert set(found["sources"]["reference_structures"]).isdisjoint(found["sources"]["structures"])
+    assert len(found["sources"]["reference_structures"]) == 3
+    text = printed(job_store, "compositions")
+    assert "run with the reference engine: 2 glasses, 1 refused, Al_iso 0.450" in text
+    assert "Li subdiffusive, MSD(Li) 7 A^2 at 10 ps" in text
+
+
+def test_several_quench_rates_are_an_ensemble_each_and_the_slowest_is_the_headline(job_store):
+    made = [
+        melted_cell(job_store, 0, asked=100.0, rate=99.0, density=1.4),
+        melted_cell(job_store, 1, asked=100.0, rate=101.0, density=1.6),
+        melted_cell(job_store, 2, asked=1.0, density=1.8),
+        melted_cell(job_store, 3, asked=1.0, density=2.5, status=GlassStatus.REACTED, equilibrated=False),
+    ]
+    documents = [
+        ProductionResult(
+            structure=each, transport=transport(each) if each.status is GlassStatus.GLASS else None
+        )
+        for each in made
+    ]
+    run(job_store, documents)
+    build_all(job_store)
+    (found,) = LaocStore(job_store).query("compositions")
+    assert (found["quench_rate"], found["n_glasses"], found["n_refused"]) == (1.0, 1, 1)
+    assert found["density"]["value"] == pytest.approx(1.8)
+    slow, fast = found["by_rate"]
+    assert (slow["quench_rate"], slow["n_glasses"], slow["n_refused"]) == (1.0, 1, 1)
+    assert (fast["quench_rate"], fast["n_glasses"], fast["n_refused"]) == (100.0, 2, 0)
+    assert fast["density"]["value"] == pytest.approx(1.5)
+    assert fast["density"]["standard_error"] == pytest.approx(0.1)
+    assert fast["isolated_share"]["value"] == pytest.approx(0.45)
+    assert fast["li_diffusion"]["value"] == pytest.approx(2e-7)
+    text = printed(job_store, "compositions")
+    assert "1 K/ps: 1 glasses, 1 refused, density 1.800(10), Al_iso 0.600(10), D(Li) 2.0" in text
+    assert "100 K/ps: 2 glasses, 0 refused, density 1.50(10)" in text
+    store = LaocStore(job_store)
+    assert len(store.query("structures", "asked_quench_rate > 10")) == 2
+    assert len(store.query("structures", "quench_rate > 100.5")) == 1
+
+
+def test_how_a_cell_was_made_can_be_asked_for_and_drawn(job_store, tmp_path):
+    run(
+        job_store,
+        [
+            melted_cell(job_store, 0, asked=120.0, rate=118.0),
+            melted_cell(job_store, 1, asked=120.0, equilibrated=False),
+            structure(job_store, B, stage="seed", status=GlassStatus.NOT_MELTED),
+        ],
+    )
+    build_all(job_store)
+    store = LaocStore(job_store)
+    assert len(store.query("structures", "melted = true")) == 2
+    (warned,) = store.query("structures", "equilibration = 'not equilibrated'")
+    assert warned["warnings"] == ["density: not equilibrated, 0.10 +- 0.20 GPa against 0 GPa"]
+    assert len(store.query("structures", "melt.bragg < 0.5")) == 2
+    text = printed(job_store, "structures")
+    header, first, *_ = text.splitlines()
+    for word in ("status", "melted", "asked", "K/ps", "pressure"):
+        assert word in header
+    assert "yes (10 %)" in first or "yes (10 %)" in text
+    assert "118.00(10)" in text
+    assert f"{A} production 1: density: not equilibrated, 0.10 +- 0.20 GPa against 0 GPa" in text
+    assert f"{B} seed 0: Cl-Cl 1.99 A" in text
+    drawn = draw(store, store.query("structures"), tmp_path / "figures")
+    assert len(drawn) == 2
+    assert all(path.name.startswith(f"melt_quench-{A}-production-r") for path in drawn)
+    assert sorted((tmp_path / "figures").iterdir()) == sorted(drawn)
+    with pytest.raises(QueryError, match="has no profile"):
+        store.profile(store.query("structures", "stage = seed")[0])
+
+
+def test_failed_labels_are_kept_with_their_reasons_and_never_trained_on(job_store, tmp_path):
+    atoms = [cell(A, 0.1 * k) for k in range(6)]
+    (tmp_path / "custodian.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "OUTCAR").write_bytes(b"the end")
+    log = put_blob(job_store, failure_log(tmp_path, ["OUTCAR", "OSZICAR"]), "application/gzip")
+    corrected = (
+        Correction(handler="UnconvergedErrorHandler", errors=("unconverged",), actions=("ALGO = All",)),
+        Correction(handler="UnconvergedErrorHandler", errors=("unconverged",)),
+        Correction(handler="VaspErrorHandler", errors=("brmix",)),
+    )
+    failed = [status for status in LabelStatus if status is not LabelStatus.CONVERGED]
+    records = [
+        LabelRecord(
+            key=geometry_key(frame, THEORY),
+            status=status,
+            reason=f"because it is {status.value}",
+            n_atoms=len(frame),
+            energy=-50.0 if status.value.startswith("rejected") else None,
+            corrections=corrected if status is LabelStatus.UNCONVERGED else (),
+            log=log if status is LabelStatus.UNCONVERGED else None,
+        )
+        for frame, status in zip(atoms, failed, strict=True)
+    ]
+    good = batch(job_store, A, [0.71, 0.72])
+    mixed = good.model_copy(update={"key": "mixed", "records": (*records, *good.records)})
+    alone = good.model_copy(update={"key": "alone", "records": tuple(records), "shard": None})
+    run(job_store, [mixed, alone])
+    build_all(job_store)
+    store = LaocStore(job_store)
+    rows = {row["status"]: row for row in store.query("labels", "status != converged")}
+    assert set(rows) == {status.value for status in failed}
+    assert all(row["reason"] == f"because it is {status}" for status, row in rows.items())
+    assert rows["unconverged"]["handlers"] == ["UnconvergedErrorHandler", "VaspErrorHandler"]
+    assert rows["crashed"]["handlers"] == []
+    assert len(store.query("labels", "handlers = VaspErrorHandler")) == 1
+    assert store.log(rows["unconverged"]) == {"custodian.json": b"[]", "OUTCAR": b"the end"}
+    with pytest.raises(QueryError, match="has no log"):
+        store.log(rows["crashed"])
+    chosen = parse_columns("labels", "status,reason,handlers,log.sha256")
+    console = Console(file=io.StringIO(), width=200)
+    render("labels", store.query("labels", "status = unconverged"), chosen, "csv", console)
+    _, row = csv.reader(io.StringIO(console.file.getvalue()))
+    assert row == [
+        "unconverged",
+        "because it is unconverged",
+        '["UnconvergedErrorHandler", "VaspErrorHandler"]',
+        log.sha256,
+    ]
+    text = printed(job_store, "labels")
+    assert log.sha256[:12] in text
+    assert "UnconvergedErrorHandler, VaspErrorHandler" in text
+    # Neither the store's frames nor a data set have any of them.
+    assert len(store.labels()) == 2
+    dataset = Dataset(level_of_theory=THEORY, members=()).extended([mixed, alone])
+    assert dataset.n_train == 2
+    assert sum(member.n_labels for member in dataset.members) == 2
+    (found,) = store.query("compositions")
+    assert found["n_labels_train"] == 2
+
+
+def printed(store, collection):
+    console = Console(file=io.StringIO(), width=100)
+    render(collection, LaocStore(store).query(collection), (), "table", console)
+    return console.file.getvalue()
 
 
 def test_the_summary_of_a_composition(job_store):

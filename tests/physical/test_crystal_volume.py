@@ -67,7 +67,7 @@ def test_chgnet_comes_to_the_volume_of_the_table(benchmark, rows, lialcl4):
 
 
 def test_any_engine_can_be_asked_through_its_single_points(benchmark, lialcl4):
-    engine = ChgnetEngine(device="cpu")
+    engine = ChgnetEngine(model="0.3.0", device="cpu")
     for calculator in (benchmark.EngineCalculator(engine), engine.calculator()):
         lialcl4 = lialcl4.copy()
         lialcl4.calc = calculator

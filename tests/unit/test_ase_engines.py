@@ -454,8 +454,8 @@ def test_engines_come_back_from_the_names_in_the_campaign_file(tmp_path):
 
 def test_levels_of_theory_name_model_functional_and_package(tmp_path):
     assert XtbEngine().level_of_theory == "tblite/GFN1-xTB/accuracy=1/Te=300K/r1"
-    assert ChgnetEngine().level_of_theory.startswith("chgnet/0.3.0/PBE(+U)-MP/pkg=0.")
-    assert "r2SCAN" in ChgnetEngine(model="r2scan").level_of_theory
+    assert ChgnetEngine().level_of_theory.startswith("chgnet/r2scan/r2SCAN-MP/pkg=0.")
+    assert "PBE(+U)" in ChgnetEngine(model="0.3.0").level_of_theory
     assert SevenNetEngine().level_of_theory.startswith("sevennet/7net-0/PBE(+U)-MP/pkg=0.")
     weights = tmp_path / "weights"
     levels = set()

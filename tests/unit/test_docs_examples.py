@@ -4,20 +4,30 @@ import doctest
 import inspect
 import re
 import runpy
+import shlex
 from ast import literal_eval
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from PIL import Image
 
 from laoc_flows import analysis
 from laoc_flows.analysis import Analysis
+from laoc_flows.campaign.file import CampaignFile
+from laoc_flows.campaign.plan import plan
 from laoc_flows.cli.main import app
+from laoc_flows.schemas.label import LabelStatus
+from laoc_flows.schemas.melt_quench import PRESETS
+from laoc_flows.store.columns import parse_columns
+from laoc_flows.store.query import parse_where
+from tests.unit.test_plan import BASE
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted((DOCS / "analysis").glob("*.md"))
+GUIDES = [DOCS / "melt_quench.md", DOCS / "labels.md"]
 FIGURES = DOCS / "analysis" / "figures"
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -38,7 +48,7 @@ def examples(page):
     return doctest.DocTestParser().get_doctest("\n".join(lines) + "\n", {}, page.name, str(page), 0)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, *GUIDES], ids=lambda page: page.stem)
 def test_the_examples_of_a_page_run(page):
     test = examples(page)
     assert test.examples
@@ -144,3 +154,56 @@ def test_the_values_of_constants_are_those_of_the_code():
     for name, value in stated.items():
         actual = getattr(analysis, name)
         assert literal_eval(value) == (dict(actual) if isinstance(actual, Mapping) else actual), name
+
+
+def blocks(page, language):
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_protocols_of_the_guide_are_planned_as_written(tmp_path, number):
+    found = blocks(GUIDES[0], "yaml")
+    assert len(found) == 3
+    content = {**BASE, "melt_quench": yaml.safe_load(found[number])}
+    path = tmp_path / "campaign.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    file = CampaignFile.load(path)
+    stages = file.melt_quench.protocol.stages()
+    names = [
+        ["melt", "density", "quench", "npt", "hold"],
+        ["heat", "melt", "density", "quench", "npt", "hold"],
+        ["heat", "melt", "density", "quench", "hold"],
+    ]
+    assert [stage.name for stage in stages] == names[number]
+    assert plan(file).seeds == 3 * len(file.melt_quench.trajectories())
+
+
+def test_the_table_of_presets_names_them_all_with_their_times():
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \| (.+? \|.+) \|$", GUIDES[0].read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert set(PRESETS) <= set(rows)
+    for name, stages in PRESETS.items():
+        text = rows[name].replace("1 ns", "1000 ps").replace("10 ns", "10000 ps")
+        for stage in stages:
+            rate = (stage.start_temperature - stage.end_temperature) / stage.time
+            assert f"{stage.end_temperature:g} K" in text
+            assert f"{stage.time:g} ps" in text or (stage.cools and f"{rate:g} K/ps" in text), (name, stage)
+
+
+def test_the_guide_to_labels_names_every_status_and_every_query_can_be_asked():
+    page = GUIDES[1].read_text(encoding="utf-8")
+    assert not [status.value for status in LabelStatus if f"| `{status.value}` |" not in page]
+    asked = 0
+    for guide in (*GUIDES, DOCS / "store.md"):
+        for line in "\n".join(blocks(guide, "bash")).splitlines():
+            words = shlex.split(line)
+            if words[:2] != ["laoc", "query"]:
+                continue
+            options = dict(zip(words[3::2], words[4::2], strict=True))
+            parse_where(words[2], options.get("--where", ""))
+            parse_columns(words[2], options.get("--columns", ""))
+            asked += 1
+    assert asked >= 10

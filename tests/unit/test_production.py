@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import make_supercell
-from jobflow import CURRENT_JOB, JobStore
+from jobflow import CURRENT_JOB, JobStore, run_locally
 from maggma.stores import MemoryStore
 from pydantic import ValidationError
 
@@ -19,11 +19,12 @@ from laoc_flows.engines.base import Engine
 from laoc_flows.engines.controller import Controller
 from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun, SinglePoint
 from laoc_flows.engines.runs import Run
-from laoc_flows.flows.production import documents
+from laoc_flows.flows import production
+from laoc_flows.flows.production import GlassMaker, documents
 from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.config import Production
-from laoc_flows.schemas.glass import GlassStatus
+from laoc_flows.schemas.glass import GlassStatus, ProductionResult
 from laoc_flows.schemas.potential import PotentialDocument
 from laoc_flows.schemas.protocol import DensityEquilibration, SoftCore
 
@@ -225,6 +226,42 @@ def test_what_is_no_glass_is_refused_with_its_reason_and_has_no_transport(
     assert found.structure.status is status
     assert word in found.structure.reason
     assert found.transport is None
+
+
+def test_a_glass_that_takes_several_jobs_is_the_same_and_is_never_made_twice(
+    cell, potential, tmp_path, monkeypatch
+):
+    whole = result(made(cell), potential)
+    # The runner of the jobs has its own.
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
+    store.connect()
+    start = put_blob(store, encode_frames([cell]), MEDIA_TYPE)
+    monkeypatch.setattr(production, "write_models", lambda *_, **__: [tmp_path / "model.pb"])
+
+    def glass(steps_per_job):
+        monkeypatch.setattr(production, "LammpsEngine", lambda **_: Played(steps_per_job=steps_per_job))
+        job = GlassMaker(SETTINGS).make(potential, start, "x1.000-y0.000", 8, PROVENANCE)
+        run_locally(job, store=store, ensure_success=True, log=False)
+        return ProductionResult.model_validate(plain(store.get_output(job.uuid)))
+
+    # The melt is looked at wherever a job ends, too: these end where it is looked at anyway.
+    cut = glass(975)
+    names = [row["name"] for row in store.docs_store.query()]
+    assert any(name.startswith("production x1.000-y0.000 glass 0 | step ") for name in names)
+    assert len(names) >= 6
+    assert cut.structure.status is GlassStatus.GLASS
+    assert [(s.name, s.status, s.n_steps, s.first_frame, s.n_frames) for s in cut.structure.stages] == [
+        (s.name, s.status, s.n_steps, s.first_frame, s.n_frames) for s in whole.structure.stages
+    ]
+    assert cut.transport.duration == whole.transport.duration
+    monkeypatch.setattr(Played, "run_segment", lambda *_: pytest.fail("it was run again"))
+    assert glass(10**12) == cut
+
+
+def plain(value):
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if not k.startswith("@")}
+    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def test_what_does_not_melt_is_never_quenched(cell, potential):

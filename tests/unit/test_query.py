@@ -118,7 +118,11 @@ def test_compositions_are_equal_within_a_tolerance(collection, name):
 @pytest.mark.parametrize(
     ("collection", "text", "parts"),
     [
-        ("structures", "densty>1", ["no field 'densty'", "did you mean density?", "fields: balance, "]),
+        (
+            "structures",
+            "densty>1",
+            ["no field 'densty'", "did you mean density?", "fields: asked_quench_rate, balance, "],
+        ),
         ("structures", "$where=1", ["no field '$where'"]),
         ("structures", "tetrahedra.$gt=1", ["'tetrahedra.$gt' is not a field"]),
         ("structures", "tetrahedra..AlCl4=1", ["single dots"]),

@@ -72,3 +72,63 @@ def test_documents_of_earlier_versions_are_summarized_too():
     )
     assert (found.li_diffusion, found.n_hops, found.hop_shares) == (None, 0, {})
     assert found.li_status == "insufficient"
+
+
+def cell(key, status="glass", rate=None, density=1.7):
+    number = {"value": density, "standard_error": 0.1, "unit": "g/cm^3", "n_independent": 5}
+    return {"key": key, "status": status, "asked_quench_rate": rate, "density": number, "reason": "why"}
+
+
+def sources(**known):
+    return Sources("c", "x1.000-y0.750", datetime(2026, 1, 1, tzinfo=UTC), **known)
+
+
+def test_the_slowest_rate_is_the_headline_and_every_rate_is_told():
+    cells = [cell("a", rate=100.0), cell("b", rate=1.0, density=1.9), cell("c", "refused: reacted", 1.0)]
+    runs = [
+        glass("ta", estimate(9e-7)) | {"asked_quench_rate": 100.0},
+        glass("tb", estimate(2e-7)) | {"asked_quench_rate": 1.0},
+    ]
+    found = summarize(sources(structures=cells, transport=runs))
+    assert (found.quench_rate, found.n_glasses, found.n_refused) == (1.0, 1, 1)
+    assert found.li_diffusion.value == pytest.approx(2e-7)
+    assert found.density.value == pytest.approx(1.9)
+    assert found.refusals == ("refused: reacted (why)",)
+    assert [(each.quench_rate, each.n_glasses, each.n_refused) for each in found.by_rate] == [
+        (1.0, 1, 1),
+        (100.0, 1, 0),
+    ]
+    assert found.by_rate[1].li_diffusion.value == pytest.approx(9e-7)
+    assert found.sources["structures"] == ("b", "c")
+
+
+def test_one_rate_is_no_ensemble_of_rates():
+    found = summarize(sources(structures=[cell("a", rate=5.0), cell("b", rate=5.0)]))
+    assert (found.quench_rate, found.n_glasses, found.by_rate) == (5.0, 2, ())
+    old = summarize(sources(structures=[cell("a"), cell("b", rate=5.0)]))
+    assert (old.quench_rate, [each.quench_rate for each in old.by_rate]) == (5.0, [5.0, None])
+
+
+def test_the_reference_engine_s_runs_change_no_other_number():
+    cells, runs = [cell("a", rate=1.0)], [glass("ta", estimate(2e-7)) | {"asked_quench_rate": 1.0}]
+    own = [cell("r", density=9.0, rate=0.1), cell("s", "refused: not melted")]
+    alone = summarize(sources(structures=cells, transport=runs))
+    both = summarize(
+        sources(
+            structures=cells,
+            transport=runs,
+            reference_structures=own,
+            reference_transport=[glass("tr", estimate(9e-5))],
+        )
+    )
+    assert (both.n_reference, both.n_reference_refused, both.reference_li_status) == (1, 1, "diffusive")
+    assert both.sources["reference_structures"] == ("r", "s")
+    changed = {
+        name
+        for name in type(both).model_fields
+        if getattr(both, name) != getattr(alone, name) and "reference" not in name
+    }
+    assert changed == {"sources"}
+    # A composition that has nothing else is not complete.
+    only = summarize(sources(reference_structures=own))
+    assert (only.status.value, only.n_glasses, only.density, only.formula) == ("in progress", 0, None, None)

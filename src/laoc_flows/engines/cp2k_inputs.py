@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers
 
 from laoc_flows.engines.cp2k_recipe import BASIS_FILES, DISPERSION_FILE, VALENCE, Dynamics, Leg, Physics, Scf
 from laoc_flows.engines.dynamics import Segment
@@ -280,6 +281,8 @@ def _input(tree: Mapping[str, Any], atoms: Atoms, physics: Physics) -> Cp2kInput
         words = {
             "BASIS_SET": f"{physics.basis}-q{electrons}",
             "POTENTIAL": f"GTH-{physics.functional}-q{electrons}",
+            # CP2K's own differ in the fourth digit: momenta and temperatures are to mean the same everywhere.
+            "MASS": float(atomic_masses[atomic_numbers[element]]),
         }
         system.insert(
             Section(

@@ -69,7 +69,8 @@ class Recording:
             self._positions.append(atoms.positions.copy())
             self._cells.append(atoms.cell.array.copy())
             results = np.full(_RESULTS, np.nan)
-            forces = np.full((len(atoms), 3), np.nan)
+            # A view of one number: a long run without forces takes no memory for them.
+            forces = np.broadcast_to(np.nan, (len(atoms), 3))
             if atoms.calc is not None:
                 found = atoms.calc.results
                 results[0] = found["energy"]

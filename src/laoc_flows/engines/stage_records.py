@@ -83,6 +83,8 @@ def record_stage(
         start_target=stage.start_temperature,
         end_target=stage.end_temperature,
         attempts=attempts,
+        target_pressure=stage.pressure if stage.equilibrate is not None or stage.ensemble == "npt" else None,
+        pressure_tolerance=stage.equilibrate.tolerance if stage.equilibrate is not None else None,
         first_frame=int(frames[0]) if len(frames) else recording.n_frames,
         n_frames=len(frames),
         **known,

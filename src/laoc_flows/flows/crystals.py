@@ -21,7 +21,7 @@ def lialcl4() -> Atoms:
     Examples
     --------
     >>> cell = lialcl4()
-    >>> cell.get_chemical_formula(), round(cell.get_volume(), 1)
+    >>> cell.get_chemical_formula(), round(float(cell.get_volume()), 1)
     ('Al4Cl16Li4', 591.2)
     """
     sites = (

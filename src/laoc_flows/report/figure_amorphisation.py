@@ -178,7 +178,9 @@ def _degree(axes: Axes, points: Sequence[_Point]) -> None:
     axes.set_xlabel("time in the melt (ps)")
     axes.set_ylabel("degree of amorphisation (1)")
     axes.set_ylim(-0.05, max(1.05, *(each.value + 0.05 for each in theta)))
-    legend(axes)
+    # Lines with error bars would come last.
+    handles, labels = axes.get_legend_handles_labels()
+    legend(axes, handles=[handles[i] for i in np.argsort(labels)])
 
 
 def _displacements(axes: Axes, points: Sequence[_Point]) -> None:
@@ -203,7 +205,7 @@ def _displacements(axes: Axes, points: Sequence[_Point]) -> None:
     lags = {round(point.lag, 6) for point in points if point.lag is not None}
     where = f"at {lags.pop():.4g} ps" if len(lags) == 1 else "at the longest lag"
     axes.set_ylabel(f"MSD (\u00c5\u00b2) {where}")
-    axes.set_ylim(bottom=0)
+    _from_zero(axes)
     handles = [Line2D([], [], marker="o", color=element_color(name), label=name) for name in elements]
     plain = {"linestyle": "none", "marker": "o", "color": DARK}
     open_symbol = Line2D([], [], markerfacecolor="white", label="not\ndiffusive", **plain)  # type: ignore[arg-type]
@@ -234,9 +236,14 @@ def _rates(
             )
         _against_theta(axes)
         axes.set_ylabel(f"{name} (ns\u207b\u00b9), 95 % intervals")
-        axes.set_ylim(bottom=0)
+        _from_zero(axes)
 
     return draw
+
+
+def _from_zero(axes: Axes) -> None:
+    """Begin just below zero, so that a symbol at zero is whole."""
+    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
 
 
 def _against_theta(axes: Axes) -> None:

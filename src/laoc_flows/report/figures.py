@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from matplotlib.figure import Figure
 
@@ -12,15 +12,18 @@ from laoc_flows.errors import InputError
 from laoc_flows.report.figure_amorphisation import amorphisation_series
 from laoc_flows.report.figure_chains import chain_length_time, chain_lengths
 from laoc_flows.report.figure_hops import hop_classes, survival
+from laoc_flows.report.figure_melt_quench import melt_quench
 from laoc_flows.report.figure_msd import msd, msd_comparison
 from laoc_flows.report.figure_network import amorphisation, angles, network
 from laoc_flows.report.figure_pairs import pair_correlations, scattering
 from laoc_flows.report.figure_rotations import rotations
 from laoc_flows.report.figure_types import enrichment, tetrahedra_time
 from laoc_flows.report.style import FORMATS, Analyses, named, write
+from laoc_flows.schemas.glass import StructureDocument
 
 __all__ = [
     "FIGURES",
+    "RUN_FIGURES",
     "Analyses",
     "amorphisation",
     "amorphisation_series",
@@ -29,6 +32,7 @@ __all__ = [
     "chain_lengths",
     "enrichment",
     "hop_classes",
+    "melt_quench",
     "msd",
     "msd_comparison",
     "network",
@@ -38,9 +42,12 @@ __all__ = [
     "survival",
     "tetrahedra_time",
     "write_figures",
+    "write_run_figures",
 ]
 
 _Draw: TypeAlias = Callable[[Analyses], Figure | None]
+Profile: TypeAlias = Mapping[str, Sequence[Any]]
+"""A run over time, columns by name, as the blob of a structure document holds it."""
 
 FIGURES: dict[str, _Draw] = {
     "chain_lengths": chain_lengths,
@@ -60,6 +67,9 @@ FIGURES: dict[str, _Draw] = {
     "amorphisation_series": amorphisation_series,
 }
 """Name of every figure, which is also that of its file, to the function that draws it."""
+
+RUN_FIGURES: dict[str, Callable[[StructureDocument, Profile], Figure | None]] = {"melt_quench": melt_quench}
+"""Name of every figure of how a cell was made, which is also how the name of its file begins."""
 
 
 def write_figures(
@@ -97,15 +107,55 @@ def write_figures(
     ...     [path.name for path in write_figures(analyze(run, parts=("pairs",)), directory, ["png"])]
     ['pair_correlations.png']
     """
+    drawn = ((name, draw(analyses)) for name, draw in FIGURES.items())
+    return _written(drawn, Path(directory), formats)
+
+
+def write_run_figures(
+    structure: StructureDocument,
+    profile: Profile,
+    directory: str | Path,
+    formats: Sequence[str] = ("png", "pdf"),
+) -> list[Path]:
+    """Draw and write the figures of how a cell was made.
+
+    Parameters
+    ----------
+    structure : StructureDocument
+        What became of the run.
+    profile : mapping of str to sequence
+        The run over time, as the blob `structure.profile` holds it.
+    directory : str or Path
+        Where to; made if it is not there.
+    formats : sequence of {"png", "pdf", "svg"}, default ("png", "pdf")
+        Formats of the files.
+
+    Returns
+    -------
+    list of Path
+        The files: name of the figure, composition, stage, replica and the beginning of the document's key.
+
+    Raises
+    ------
+    InputError
+        When a format is unknown.
+    """
+    place = structure.provenance
+    tag = f"{place.composition_id}-{place.stage}-r{place.replica}-{structure.key[:8]}"
+    drawn = ((f"{name}-{tag}", draw(structure, profile)) for name, draw in RUN_FIGURES.items())
+    return _written(drawn, Path(directory), formats)
+
+
+def _written(
+    drawn: Iterable[tuple[str, Figure | None]], directory: Path, formats: Sequence[str]
+) -> list[Path]:
     unknown = [kind for kind in formats if kind not in FORMATS]
     if unknown:
         message = f"there is no figure format {', '.join(map(repr, unknown))}"
         raise InputError(message, remedy=f"formats: {', '.join(FORMATS)}")
-    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, draw in FIGURES.items():
-        figure = draw(analyses)
+    for name, figure in drawn:
         if figure is None:
             continue
         for kind in formats:

@@ -126,6 +126,12 @@ class StageRecord(Model):
     density: Measured | None = Field(None, description="mean mass density")
     volume: Positive | None = Field(None, description="volume at the end [A^3]")
     attempts: tuple[Attempt, ...] = Field((), description="volumes of a density equilibration, in order")
+    target_pressure: float | None = Field(
+        None, description="target of a barostat or of a density equilibration, None for neither [GPa]"
+    )
+    pressure_tolerance: Positive | None = Field(
+        None, description="of a density equilibration: of the mean and of its standard error [GPa]"
+    )
     first_frame: int = Field(ge=0, description="index of the stage's first frame in the trajectory")
     n_frames: int = Field(ge=0, description="frames of the stage in the trajectory")
 

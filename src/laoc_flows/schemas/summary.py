@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from laoc_flows.blobs import digest_json
-from laoc_flows.schemas.base import Document, Measured
+from laoc_flows.schemas.base import Document, Measured, Model
 
 
 class CompositionStatus(StrEnum):
@@ -18,14 +18,30 @@ class CompositionStatus(StrEnum):
     REFUSED = "refused"
 
 
+class RateSummary(Model):
+    """Glasses of one composition that were quenched at one rate."""
+
+    quench_rate: float | None = Field(description="rate that was asked for [K/ps]")
+    n_glasses: int = Field(ge=0, description="production cells that are glasses")
+    n_refused: int = Field(ge=0, description="production cells that are refused")
+    density: Measured | None = Field(None, description="mass density [g/cm^3]")
+    isolated_share: Measured | None = Field(None, description="share of Al in chains of one, distance rule")
+    li_status: str | None = Field(None, description="MSD status of Li, the weakest among the glasses")
+    li_diffusion: Measured | None = Field(
+        None, description="D of Li [cm^2/s]; only where every glass is diffusive"
+    )
+
+
 class CompositionSummary(Document):
     """One composition of a campaign: its glasses, the potential that made them, and how far both are trusted.
 
-    With several glasses a number is the mean over glasses with the standard error between them; with one glass
-    it is the glass's own.
+    The glasses are those of production; where they were quenched at several rates, those of the slowest. With
+    several glasses a number is the mean over glasses with the standard error between them; with one glass it is
+    the glass's own. Runs of the reference engine itself are counted by themselves and are in no other number.
     """
 
     schema_name: str = "composition"
+    schema_version: int = Field(2, description="version of the document's layout")
     composition_id: str = Field(description="canonical composition id, for example 'x1.000-y0.750'")
     status: CompositionStatus = Field(
         description="complete (at least one glass), refused (every production cell so far), or in progress"
@@ -39,6 +55,13 @@ class CompositionSummary(Document):
     n_glasses: int = Field(0, ge=0, description="production cells that are glasses")
     n_refused: int = Field(0, ge=0, description="production cells that are refused")
     refusals: tuple[str, ...] = Field((), description="status and reason of refused cells")
+    quench_rate: float | None = Field(
+        None, description="quench rate that was asked for, the slowest of several [K/ps]"
+    )
+    by_rate: tuple[RateSummary, ...] = Field(
+        (),
+        description="glasses by the quench rate that was asked for, where there are several, slowest first",
+    )
     density: Measured | None = Field(None, description="mass density [g/cm^3]")
     links_expected: float = Field(description="lambda = 1 - x + y, links per Al of the ideal network")
     links_found: Measured | None = Field(None, description="links per Al found")
@@ -96,6 +119,16 @@ class CompositionSummary(Document):
         default_factory=dict, description="share of hops by class, all glasses pooled"
     )
     cl_rotation_rate: Measured | None = Field(None, description="rotations per Cl and time [1/ns]")
+    n_reference: int = Field(0, ge=0, description="cells run with the reference engine that are glasses")
+    n_reference_refused: int = Field(
+        0, ge=0, description="cells run with the reference engine that are refused"
+    )
+    reference_isolated_share: Measured | None = Field(None, description="their Al_iso, distance rule")
+    reference_li_status: str | None = Field(None, description="their MSD status of Li, the weakest")
+    reference_li_last_msd: Measured | None = Field(
+        None, description="their MSD of Li at the longest lag [A^2]"
+    )
+    reference_li_last_lag: float | None = Field(None, description="their longest lag, the shortest [ps]")
     sources: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="keys of the documents behind this one, by collection"
     )

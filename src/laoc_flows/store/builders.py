@@ -26,9 +26,14 @@ _PER_COMPOSITION: Final = (("composition_id",), ("campaign_ids",), ("x", "y"))
 
 
 class StructureBuilder(OutputBuilder):
-    """Cells that were melted and quenched, of seeds and of production -> ``structures``."""
+    """Cells that were melted and quenched, of seeds, of the reference engine's and of production's runs.
+
+    They become ``structures``, with what can be asked for by itself: `melted`, and how a density equilibration
+    ended, `equilibration`.
+    """
 
     collection: ClassVar[str] = "structures"
+    version: ClassVar[int] = 2
     origins: ClassVar[tuple[Source, ...]] = (
         Source("output", "structure"),
         Source("output.structure", "structure"),
@@ -38,13 +43,19 @@ class StructureBuilder(OutputBuilder):
     def upserts(self, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
         """One structure."""
         structure = StructureDocument.model_validate(document)
-        yield _upsert(structure.key, _fields(structure) | flattened(structure.provenance), job)
+        ends = [stage.status for stage in structure.stages if stage.attempts]
+        derived = {
+            "melted": structure.melt.passed if structure.melt is not None else None,
+            "equilibration": ends[-1] if ends else None,
+        }
+        yield _upsert(structure.key, _fields(structure) | flattened(structure.provenance) | derived, job)
 
 
 class TransportBuilder(OutputBuilder):
     """Transport measured in glasses -> ``transport``."""
 
     collection: ClassVar[str] = "transport"
+    version: ClassVar[int] = 2
     origins: ClassVar[tuple[Source, ...]] = (Source("output.transport", "transport"),)
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = (*_PER_COMPOSITION, ("structure_key",))
 
@@ -59,10 +70,12 @@ class LabelBuilder(OutputBuilder):
 
     The key of a label is its content: geometry and level of theory. A label that two campaigns asked for is one
     document that names both in `campaign_ids`; provenance and shard are those of the batch that was built last.
-    A converged outcome replaces a failed one and is never replaced by one.
+    A converged outcome replaces a failed one and is never replaced by one. `handlers` are those of custodian that
+    fired, each once.
     """
 
     collection: ClassVar[str] = "labels"
+    version: ClassVar[int] = 2
     origins: ClassVar[tuple[Source, ...]] = (
         Source("output", "label_batch"),
         Source("output.labels", "label_batch"),
@@ -81,7 +94,8 @@ class LabelBuilder(OutputBuilder):
             "batch_key": batch.key,
         }
         for record in batch.records:
-            fields = common | record.model_dump(mode="json", exclude={"key"})
+            handlers = list(dict.fromkeys(each.handler for each in record.corrections))
+            fields = common | record.model_dump(mode="json", exclude={"key"}) | {"handlers": handlers}
             final = record.status is LabelStatus.CONVERGED
             yield _upsert(record.key, fields if final else {}, job, {} if final else fields)
 
@@ -199,6 +213,7 @@ def flattened(provenance: Provenance) -> dict[str, Any]:
         "stage": provenance.stage,
         "iteration": provenance.iteration,
         "replica": provenance.replica,
+        "asked_quench_rate": provenance.quench_rate,
         "held_out": provenance.held_out,
     }
 

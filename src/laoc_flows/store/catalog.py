@@ -45,6 +45,7 @@ _PLACE: Final[dict[str, Any]] = {
     "stage": str,
     "iteration": int,
     "replica": int,
+    "asked_quench_rate": float,
     "held_out": bool,
 }
 _LABEL: Final[dict[str, Any]] = {
@@ -54,7 +55,9 @@ _LABEL: Final[dict[str, Any]] = {
     "level_of_theory": str,
     "shard": BlobRef,
     "batch_key": str,
+    "handlers": tuple[str, ...],
 }
+_STRUCTURE: Final[dict[str, Any]] = {"melted": bool, "equilibration": str}
 
 
 def _of(model: type[BaseModel], *extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def _of(model: type[BaseModel], *extra: Mapping[str, Any]) -> dict[str, Any]:
 
 COLLECTIONS: Final[dict[str, dict[str, Any]]] = {
     "compositions": _of(CompositionSummary, {"last_updated": datetime}),
-    "structures": _of(StructureDocument, _PLACE, _BUILT),
+    "structures": _of(StructureDocument, _STRUCTURE, _PLACE, _BUILT),
     "transport": _of(TransportDocument, _PLACE, _BUILT),
     "labels": _of(LabelRecord, _LABEL, _PLACE, _BUILT),
     "potentials": _of(

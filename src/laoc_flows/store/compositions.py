@@ -20,7 +20,7 @@ _OVERLAP: Final = timedelta(seconds=60)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_COMPOSITION: Final = ("structures", "transport", "labels")
-_COMMON: Final = ("key", "uuids", "composition_id", "last_updated")
+_COMMON: Final = ("key", "uuids", "composition_id", "asked_quench_rate", "last_updated")
 _STRUCTURE_FIELDS: Final = (
     *_COMMON,
     *("status", "reason", "formula", "n_atoms", "density", "links_found", "tetrahedra", "chains"),
@@ -50,7 +50,7 @@ class CompositionBuilder(Builder):
     """
 
     collection: ClassVar[str] = "compositions"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = (("composition_id",), ("campaign_id",), ("x", "y"))
 
     def __init__(self, stores: Mapping[str, Any], target: Any, ledger: Any, chunk_size: int = 100) -> None:
@@ -164,9 +164,11 @@ class CompositionBuilder(Builder):
 
     def _sources(self, campaign_id: str, composition_ids: list[str]) -> Iterator[Sources]:
         wanted = {"campaign_ids": campaign_id, "composition_id": {"$in": composition_ids}}
-        production = {**wanted, "stage": "production"}
+        production, reference = ({**wanted, "stage": stage} for stage in ("production", "reference"))
         structures = self._grouped("structures", production, _STRUCTURE_FIELDS)
         transport = self._grouped("transport", production, _TRANSPORT_FIELDS)
+        reference_structures = self._grouped("structures", reference, _STRUCTURE_FIELDS)
+        reference_transport = self._grouped("transport", reference, _TRANSPORT_FIELDS)
         labels = self._labels(wanted)
         iteration = self._newest("iterations", {"campaign_id": campaign_id})
         criteria: dict[str, Any] = {"campaign_ids": campaign_id, "held_out": {"$exists": True}}
@@ -178,14 +180,20 @@ class CompositionBuilder(Builder):
         of_campaign = [each for each in (iteration, potential) if each is not None]
         for composition_id in composition_ids:
             cells, runs = structures.get(composition_id, []), transport.get(composition_id, [])
+            own_cells = reference_structures.get(composition_id, [])
+            own_runs = reference_transport.get(composition_id, [])
             counts = labels.get(composition_id, {})
-            times = [_utc(each["last_updated"]) for each in [*of_campaign, *cells, *runs]]
+            times = [
+                _utc(each["last_updated"]) for each in [*of_campaign, *cells, *runs, *own_cells, *own_runs]
+            ]
             yield Sources(
                 campaign_id=campaign_id,
                 composition_id=composition_id,
                 newest=max([*times, *(newest for _, newest in counts.values())], default=_EPOCH),
                 structures=cells,
                 transport=runs,
+                reference_structures=own_cells,
+                reference_transport=own_runs,
                 potential=potential,
                 iteration=iteration,
                 n_train=counts.get(False, (0, _EPOCH))[0],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -223,6 +225,49 @@ class LaocStore:
             If they are missing or were altered.
         """
         return dict(json.loads(self._blob(doc, "curves")))
+
+    def profile(self, doc: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """How a cell was made: temperature, pressure, energy and volume over time.
+
+        Parameters
+        ----------
+        doc : mapping
+            Document of ``structures``.
+
+        Returns
+        -------
+        dict of str to list
+            Columns of equal length: stage, time_ps, temperature_K, pressure_GPa, potential_energy_eV,
+            volume_angstrom3.
+
+        Raises
+        ------
+        QueryError
+            If the document points at none, for example because an earlier version made it.
+        """
+        return dict(json.loads(self._blob(doc, "profile")))
+
+    def log(self, doc: Mapping[str, Any]) -> dict[str, bytes]:
+        """Files that a failed label or run has left: custodian's log, and the ends of the program's own.
+
+        Parameters
+        ----------
+        doc : mapping
+            Document of ``labels``.
+
+        Returns
+        -------
+        dict of str to bytes
+            Content by file name.
+
+        Raises
+        ------
+        QueryError
+            If the document points at no log.
+        """
+        with tarfile.open(fileobj=io.BytesIO(self._blob(doc, "log")), mode="r:gz") as archive:
+            files = [(member.name, archive.extractfile(member)) for member in archive.getmembers()]
+            return {name: file.read() for name, file in files if file is not None}
 
     def analysis(self, doc: Mapping[str, Any]) -> Analysis:
         """Everything the analysis suite says about the run of a transport document.

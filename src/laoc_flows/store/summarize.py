@@ -12,7 +12,7 @@ from laoc_flows.analysis.transport.ensemble import CombinedResult, combine
 from laoc_flows.composition import Composition
 from laoc_flows.schemas.base import Measured
 from laoc_flows.schemas.glass import GlassStatus
-from laoc_flows.schemas.summary import CompositionStatus, CompositionSummary
+from laoc_flows.schemas.summary import CompositionStatus, CompositionSummary, RateSummary
 
 _WEAKEST_FIRST: Final = ("insufficient", "subdiffusive", "diffusive")
 _MOST_REFUSALS: Final = 20
@@ -31,7 +31,9 @@ class Sources:
     newest : datetime
         When the newest of the documents was written.
     structures, transport : sequence of dict
-        Documents of its production cells.
+        Documents of its production cells, whatever their quench rate.
+    reference_structures, reference_transport : sequence of dict
+        Documents of its cells that were run with the reference engine.
     potential, iteration : dict or None
         Newest potential and last iteration of the campaign.
     n_train, n_test : int
@@ -43,6 +45,8 @@ class Sources:
     newest: datetime
     structures: Sequence[Mapping[str, Any]] = ()
     transport: Sequence[Mapping[str, Any]] = ()
+    reference_structures: Sequence[Mapping[str, Any]] = ()
+    reference_transport: Sequence[Mapping[str, Any]] = ()
     potential: Mapping[str, Any] | None = None
     iteration: Mapping[str, Any] | None = None
     n_train: int = 0
@@ -63,15 +67,21 @@ def summarize(sources: Sources) -> CompositionSummary:
         The same sources give the same summary.
     """
     composition = Composition.from_id(sources.composition_id)
-    structures = sorted(sources.structures, key=lambda each: str(each["key"]))
-    transport = sorted(sources.transport, key=lambda each: str(each["key"]))
-    glasses = [each for each in structures if each["status"] == GlassStatus.GLASS.value]
-    refused = [each for each in structures if each["status"] != GlassStatus.GLASS.value]
+    by_rate = _by_rate(_sorted(sources.structures), _sorted(sources.transport))
+    rate, (structures, transport) = next(iter(by_rate.items()), (None, ([], [])))
+    reference = _sorted(sources.reference_structures), _sorted(sources.reference_transport)
+    glasses, refused = _judged(structures)
     status = CompositionStatus.IN_PROGRESS
     if structures:
         status = CompositionStatus.COMPLETE if glasses else CompositionStatus.REFUSED
     first = (glasses or structures or [{}])[0]
-    documents = [*structures, *transport, *(each for each in (sources.potential, sources.iteration) if each)]
+    documents = [
+        *structures,
+        *transport,
+        *reference[0],
+        *reference[1],
+        *(each for each in (sources.potential, sources.iteration) if each),
+    ]
     uuids = sorted({uuid for each in documents for uuid in each.get("uuids", ())})
     return CompositionSummary(
         key=CompositionSummary.key_of(sources.campaign_id, sources.composition_id),
@@ -87,21 +97,83 @@ def summarize(sources: Sources) -> CompositionSummary:
         n_atoms=first.get("n_atoms"),
         n_glasses=len(glasses),
         n_refused=len(refused),
+        quench_rate=rate,
+        by_rate=tuple(_of_rate(each, *found) for each, found in by_rate.items()) if len(by_rate) > 1 else (),
         refusals=tuple(_refusal(each) for each in refused[:_MOST_REFUSALS]),
         n_labels_train=sources.n_train,
         n_labels_test=sources.n_test,
         sources={
-            "structures": tuple(str(each["key"]) for each in structures[:_MOST_SOURCES]),
-            "transport": tuple(str(each["key"]) for each in transport[:_MOST_SOURCES]),
+            "structures": _keys(structures),
+            "transport": _keys(transport),
             "potentials": (str(sources.potential["key"]),) if sources.potential else (),
             "iterations": (str(sources.iteration["key"]),) if sources.iteration else (),
+            **({"reference_structures": _keys(reference[0])} if reference[0] else {}),
+            **({"reference_transport": _keys(reference[1])} if reference[1] else {}),
         },
         uuids=tuple(uuids[:_MOST_SOURCES]),
         **_structure(glasses),
         **_potential(sources),
         **_learning(sources),
         **_transport(transport),
+        **_reference(*reference),
     )
+
+
+def _keys(documents: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(str(each["key"]) for each in documents[:_MOST_SOURCES])
+
+
+def _sorted(documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(documents, key=lambda each: str(each["key"]))
+
+
+def _judged(
+    structures: Sequence[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Glasses, and cells that are refused."""
+    glasses = [each for each in structures if each["status"] == GlassStatus.GLASS.value]
+    return glasses, [each for each in structures if each["status"] != GlassStatus.GLASS.value]
+
+
+def _by_rate(
+    structures: Sequence[Mapping[str, Any]], transport: Sequence[Mapping[str, Any]]
+) -> dict[float | None, tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]]:
+    """Documents by the quench rate that was asked for, slowest first; the unknown one of old documents last."""
+    groups: dict[float | None, tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]] = {}
+    for which, documents in enumerate((structures, transport)):
+        for each in documents:
+            groups.setdefault(each.get("asked_quench_rate"), ([], []))[which].append(each)
+    return dict(sorted(groups.items(), key=lambda item: math.inf if item[0] is None else item[0]))
+
+
+def _of_rate(
+    rate: float | None, structures: Sequence[Mapping[str, Any]], transport: Sequence[Mapping[str, Any]]
+) -> RateSummary:
+    glasses, refused = _judged(structures)
+    moved = _transport(transport)
+    return RateSummary(
+        quench_rate=rate,
+        n_glasses=len(glasses),
+        n_refused=len(refused),
+        density=between(each.get("density") for each in glasses),
+        isolated_share=between(_isolated(glasses)),
+        li_status=moved["li_status"],
+        li_diffusion=moved["li_diffusion"],
+    )
+
+
+def _reference(
+    structures: Sequence[Mapping[str, Any]], transport: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the runs of the reference engine show; their times are too short for more."""
+    glasses, refused = _judged(structures)
+    moved = _transport(transport)
+    return {
+        "n_reference": len(glasses),
+        "n_reference_refused": len(refused),
+        "reference_isolated_share": between(_isolated(glasses)),
+        **{f"reference_{name}": moved[name] for name in ("li_status", "li_last_msd", "li_last_lag")},
+    }
 
 
 def between(numbers: Iterable[Any]) -> Measured | None:
@@ -143,18 +215,21 @@ def _structure(glasses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         # A type that a glass does not name is one that it does not have.
         absent = {"value": 0.0, "standard_error": None, "unit": "1", "n_independent": 1}
         shares[name] = between((each.get("tetrahedra") or {}).get(name, absent) for each in glasses)
-    isolated = [
+    return {
+        "density": between(each.get("density") for each in glasses),
+        "links_found": between(each.get("links_found") for each in glasses),
+        "isolated_share": between(_isolated(glasses)),
+        "tetrahedra": {name: share for name, share in shares.items() if share is not None},
+    }
+
+
+def _isolated(glasses: Sequence[Mapping[str, Any]]) -> list[Any]:
+    return [
         chains["isolated_share"]
         for each in glasses
         for chains in each.get("chains") or ()
         if chains["rule"] == "distance"
     ]
-    return {
-        "density": between(each.get("density") for each in glasses),
-        "links_found": between(each.get("links_found") for each in glasses),
-        "isolated_share": between(isolated),
-        "tetrahedra": {name: share for name, share in shares.items() if share is not None},
-    }
 
 
 def _potential(sources: Sources) -> dict[str, Any]:
