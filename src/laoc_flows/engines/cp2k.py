@@ -7,6 +7,7 @@ shortened, CP2K gives wrong stresses without a word.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +27,7 @@ from laoc_flows.engines.cp2k_recipe import (
 )
 from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun, SinglePoint
 from laoc_flows.errors import EngineUnavailableError
+from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -144,7 +146,13 @@ class Cp2kEngine(Engine):
 
         settings = Settings.load()
         program, scf = self._program(settings), self._scf
+        begun = time.monotonic()
         for number, atoms in enumerate(frames):
+            left = (settings.job_walltime or _DEFAULT_WALLTIME) - (time.monotonic() - begun)
+            if left <= 0:
+                reason = "not begun: the labels before it took the time of the job"
+                yield SinglePoint(LabelStatus.UNCONVERGED, reason)
+                continue
             here = directory / f"label-{number:04d}"
             here.mkdir()
             outcome, rung = compute_label(
@@ -154,7 +162,7 @@ class Cp2kEngine(Engine):
                 physics=self._physics,
                 scf=scf,
                 data_dir=data_directory(settings),
-                walltime=settings.job_walltime or _DEFAULT_WALLTIME,
+                walltime=left,
             )
             scf = Scf(self.max_scf, self.outer_scf, rung)
             yield outcome
@@ -171,9 +179,9 @@ class Cp2kEngine(Engine):
         directory : pathlib.Path
             Empty directory to work in.
         """
-        return self._mover(Settings.load()).run(state, segment, directory)
+        return self._mover(Settings.load(), segment.time_limit).run(state, segment, directory)
 
-    def _mover(self, settings: Settings) -> Mover:
+    def _mover(self, settings: Settings, time_limit: float | None) -> Mover:
         from laoc_flows.engines.cp2k_motion import Mover
 
         return Mover(
@@ -183,7 +191,7 @@ class Cp2kEngine(Engine):
             scf=self._scf,
             dynamics=Dynamics(self.thermostat, self.thermostat_time, self.measure_time, self.barostat_time),
             max_temperature_step=self.max_temperature_step,
-            walltime=settings.job_walltime or _DEFAULT_WALLTIME,
+            walltime=time_limit or settings.job_walltime or _DEFAULT_WALLTIME,
         )
 
     def _program(self, settings: Settings) -> Program:

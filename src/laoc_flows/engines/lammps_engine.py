@@ -179,7 +179,7 @@ class LammpsEngine(Engine):
             f"thermo {max(1, segment.n_steps // 100)}",
             f"dump frames all custom {segment.frame_every} {_DUMP} id type xu yu zu",
             "dump_modify frames sort id format float %.10f",
-            *_timer(),
+            *_timer(segment),
         ]
         if segment.ensemble == "relax":
             steps = segment.n_steps
@@ -216,8 +216,8 @@ class LammpsEngine(Engine):
         )
 
 
-def _timer() -> list[str]:
-    limit = Settings.load().job_walltime
+def _timer(segment: Segment) -> list[str]:
+    limit = segment.time_limit or Settings.load().job_walltime
     if limit is None:
         return []
     minutes, seconds = divmod(int(limit), 60)

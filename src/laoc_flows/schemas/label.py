@@ -144,7 +144,9 @@ class MeltRecord(Model):
         description="mean squared displacement of Al and Cl before the quench [A^2]"
     )
     bragg: float | None = Field(
-        None, description="strongest Bragg peak of the time-averaged melt over that of its start [1]"
+        None,
+        description="Bragg order that is left, relative to the start: 1 for all of it, 0 for none; None where a "
+        "small cell cannot tell [1]",
     )
     reason: str = Field(description="the numbers in words")
 
