@@ -1,8 +1,8 @@
 """Crystalline LiAlCl4, cell and positions relaxed with every engine: what a functional makes of a known volume.
 
     python benchmarks/crystal_volume.py xtb chgnet sevennet
-    python benchmarks/crystal_volume.py cp2k --set dispersion=D3BJ
-    python benchmarks/crystal_volume.py cp2k --set dispersion=D3BJ --structure relaxed.extxyz
+    python benchmarks/crystal_volume.py cp2k --set dispersion=d3bj
+    python benchmarks/crystal_volume.py cp2k --set dispersion=d3bj --structure relaxed.extxyz
     python benchmarks/crystal_volume.py
 
 Each engine replaces its own rows in ``crystal_volume.json``; the table in ``docs/crystal_volume.md`` is written anew
