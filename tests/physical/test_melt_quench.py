@@ -15,7 +15,7 @@ from laoc_flows.engines.ase import AseEngine
 from laoc_flows.engines.packing import pack
 from laoc_flows.flows.assess import assess_seed
 from laoc_flows.frames import MEDIA_TYPE, encode_frames
-from laoc_flows.report.figures import FIGURES
+from laoc_flows.report.figures import write_run_figures
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.glass import GlassStatus, StructureDocument
 from laoc_flows.schemas.label import MDResult
@@ -134,7 +134,8 @@ def test_a_melt_quench_that_can_be_trusted(store, packed, tmp_path):
     assert glass.warnings == ()
     profile = json.loads(get_blob(store, glass.profile))
     assert profile["time_ps"][-1] == pytest.approx(sum(stage.time for stage in run.stages), abs=0.01)
-    assert "melt_quench" in FIGURES
+    write_run_figures(glass, profile, tmp_path / "figures", ("png",))
+    assert [path.stat().st_size > 10_000 for path in (tmp_path / "figures").rglob("*.png")] == [True]
 
 
 def test_a_pressure_that_is_not_reached_is_a_warning_of_the_glass(store, packed):
