@@ -6,64 +6,29 @@ import tarfile
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from scipy.spatial.transform import Rotation
 
 from laoc_flows.analysis import min_distance_ratio
-from laoc_flows.engines import lammps_engine
 from laoc_flows.engines.dynamics import MDState, Segment
 from laoc_flows.engines.labels import total_pressure
 from laoc_flows.engines.lammps import run_lammps
 from laoc_flows.engines.lammps_engine import LammpsEngine
-from laoc_flows.engines.packing import pack
-from laoc_flows.engines.xtb import XtbEngine
 from laoc_flows.errors import EngineUnavailableError
 from laoc_flows.learning.train import predict, train_model
-from laoc_flows.schemas.config import Training
 from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.schemas.protocol import PairDistances, SoftCore, Stage
 
-TRAINING = Training(
-    steps=60,
-    neuron=(8, 16),
-    axis_neuron=4,
-    fitting=(20, 20),
-    precision="float64",
-    start_lr=5e-3,
-    stop_lr=1e-4,
-)
 CORE = SoftCore()
 HOLD = Stage(name="hold", start_temperature=300, end_temperature=300, time=1e-6)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workspace(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAOC_WORKSPACE", str(tmp_path_factory.mktemp("ws")))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
+pytestmark = pytest.mark.usefixtures("own_workspace")
 
 
 @pytest.fixture(scope="module")
-def frame(tmp_path_factory):
-    return pack(["Li"] * 2 + ["Al"] * 2 + ["O"] + ["Cl"] * 6, 6.6, 5, tmp_path_factory.mktemp("pack"))
-
-
-@pytest.fixture(scope="module")
-def models(frame, tmp_path_factory):
-    rng = np.random.default_rng(0)
-    moved = [frame.copy() for _ in range(6)]
-    for atoms in moved:
-        atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
-    labels = []
-    points = XtbEngine(accuracy=100).single_points(moved, tmp_path_factory.mktemp("xtb"))
-    for atoms, point in zip(moved, points, strict=True):
-        atoms.calc = SinglePointCalculator(
-            atoms, energy=point.energy, forces=point.forces, stress=point.stress
-        )
-        labels.append(atoms)
-    made = [train_model(labels, TRAINING, CORE, seed, tmp_path_factory.mktemp(f"m{seed}")) for seed in (1, 2)]
+def models(labeled, toy_training, tmp_path_factory):
+    made = [
+        train_model(labeled, toy_training, CORE, seed, tmp_path_factory.mktemp(f"m{seed}")) for seed in (1, 2)
+    ]
     assert all(files.parity_force < 1e-3 for files in made)
     return [files.model for files in made]
 
@@ -321,15 +286,11 @@ def test_a_segment_that_blows_up_keeps_what_it_made_and_says_why(engine, hot, tm
         assert "lammps.log" in archive.getnames()
 
 
-def test_the_time_limit_ends_a_segment_without_a_failure_and_the_next_one_goes_on(
-    engine, hot, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(lammps_engine, "_timer", lambda: ["timer timeout 00:00:01 every 10"])
-    done = run_in(engine, hot, tmp_path / "first", n_steps=10**6)
+def test_the_time_limit_ends_a_segment_without_a_failure_and_the_next_one_goes_on(engine, hot, tmp_path):
+    done = run_in(engine, hot, tmp_path / "first", n_steps=10**6, time_limit=1.0)
     assert not done.failure
     assert 0 < done.n_steps < 10**6
     assert done.n_steps == done.rows[-1, 0]
-    monkeypatch.undo()
     following = run_in(engine, done.state, tmp_path / "second", n_steps=10)
     assert following.n_steps == 10
     step = following.frames[0].positions - done.state.atoms.positions

@@ -5,59 +5,25 @@ import pytest
 from ase import units
 from ase.build import bulk
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from laoc_flows.engines.deepmd import DeepmdEngine
 from laoc_flows.engines.dynamics import MDState, Segment
 from laoc_flows.engines.lammps_engine import LammpsEngine
 from laoc_flows.engines.mlip import ChgnetEngine, MlipEngine, SevenNetEngine
-from laoc_flows.engines.packing import pack
-from laoc_flows.engines.xtb import XtbEngine
 from laoc_flows.errors import EngineUnavailableError
 from laoc_flows.learning.train import train_model
-from laoc_flows.schemas.config import Training
 from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.schemas.protocol import PairDistances, SoftCore
 
-TRAINING = Training(
-    steps=60,
-    neuron=(8, 16),
-    axis_neuron=4,
-    fitting=(20, 20),
-    precision="float64",
-    start_lr=5e-3,
-    stop_lr=1e-4,
-)
 # Reaches the bonds, so that it acts in an ordinary frame.
 CORE = SoftCore(prefactor=2.0, radii=PairDistances(distances={"Al-Cl": 2.9, "Li-Cl": 2.8, "Cl-Cl": 3.9}))
 UNIVERSAL = [ChgnetEngine(device="cpu"), SevenNetEngine(device="cpu")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workspace(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAOC_WORKSPACE", str(tmp_path_factory.mktemp("ws")))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
+pytestmark = pytest.mark.usefixtures("own_workspace")
 
 
 @pytest.fixture(scope="module")
-def frame(tmp_path_factory):
-    return pack(["Li"] * 2 + ["Al"] * 2 + ["O"] + ["Cl"] * 6, 6.6, 5, tmp_path_factory.mktemp("pack"))
-
-
-@pytest.fixture(scope="module")
-def model(frame, tmp_path_factory):
-    rng = np.random.default_rng(0)
-    frames = [frame.copy() for _ in range(6)]
-    for atoms in frames:
-        atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
-    points = XtbEngine(accuracy=100).single_points(frames, tmp_path_factory.mktemp("xtb"))
-    for atoms, point in zip(frames, points, strict=True):
-        atoms.calc = SinglePointCalculator(
-            atoms, energy=point.energy, forces=point.forces, stress=point.stress
-        )
-    return train_model(frames, TRAINING, CORE, 1, tmp_path_factory.mktemp("model")).model
+def model(labeled, toy_training, tmp_path_factory):
+    return train_model(labeled, toy_training, CORE, 1, tmp_path_factory.mktemp("model")).model
 
 
 @pytest.fixture(scope="module")

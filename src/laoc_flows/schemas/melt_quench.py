@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -62,8 +63,9 @@ class Protocol(Model):
         """
         return tuple(self._stepped(stage) for stage in self._stages(rate))
 
+    @abstractmethod
     def _stages(self, rate: float | None) -> tuple[Stage, ...]:
-        raise NotImplementedError  # pragma: no cover -- every form has its own
+        """Stages of this form, without the time step of the hot ones."""
 
     def _stepped(self, stage: Stage) -> Stage:
         hot = max(stage.start_temperature, stage.end_temperature) > HOT
