@@ -54,6 +54,10 @@ _FUNCTIONALS = {
 }
 _COLUMNS = ("a", "b", "c")
 _FMAX, _STEPS = 0.002, 500
+_DISPLACEMENT = 0.01
+"""Of the finite differences of the Hessian [A]."""
+_SOFTEST = 0.2
+"""Least curvature that BFGS begins with: softer modes of another potential are no guide [eV/A^2]."""
 
 
 def lialcl4() -> Atoms:
@@ -108,7 +112,42 @@ def calculator_of(engine: Engine) -> Calculator:
     return engine.calculator() if isinstance(engine, AseEngine) else EngineCalculator(engine)
 
 
-def relaxed(atoms: Atoms, calculator: Calculator) -> tuple[Atoms, dict[str, float]]:
+def hessian(atoms: Atoms, calculator: Calculator) -> np.ndarray:
+    """Hessian of positions and cell by finite differences, made positive definite.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Where.
+    calculator : ase Calculator
+        A potential that is cheap: two evaluations for each of its 3 n_atoms + 9 coordinates.
+
+    Returns
+    -------
+    numpy.ndarray, shape (3 n_atoms + 9, 3 n_atoms + 9)
+        In the coordinates of `FrechetCellFilter` [eV/A^2].
+    """
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    cell = FrechetCellFilter(atoms)
+    start = cell.get_positions()
+    rows = []
+    for index in range(start.size):
+        shift = np.zeros(start.size)
+        shift[index] = _DISPLACEMENT
+        sides = []
+        for sign in (1, -1):
+            cell.set_positions(start + sign * shift.reshape(start.shape))
+            sides.append(cell.get_forces().ravel())
+        rows.append((sides[1] - sides[0]) / (2 * _DISPLACEMENT))
+    matrix = np.array(rows)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return (vectors * np.maximum(np.abs(values), _SOFTEST)) @ vectors.T
+
+
+def relaxed(
+    atoms: Atoms, calculator: Calculator, guide: Calculator | None = None, logfile: str | None = None
+) -> tuple[Atoms, dict[str, float]]:
     """Relax cell and positions.
 
     Parameters
@@ -117,6 +156,11 @@ def relaxed(atoms: Atoms, calculator: Calculator) -> tuple[Atoms, dict[str, floa
         Start.
     calculator : ase Calculator
         Who computes.
+    guide : ase Calculator, optional
+        A cheap potential whose Hessian BFGS begins with: a step of DFT costs minutes, and the stiff and the soft
+        modes are about the same. Where the relaxation ends does not depend on it.
+    logfile : str, optional
+        Where each step leaves a line, '-' for the terminal.
 
     Returns
     -------
@@ -128,7 +172,9 @@ def relaxed(atoms: Atoms, calculator: Calculator) -> tuple[Atoms, dict[str, floa
     atoms = atoms.copy()
     atoms.calc = calculator
     started = time.perf_counter()
-    optimizer = BFGS(FrechetCellFilter(atoms), logfile=None, maxstep=0.1)
+    optimizer = BFGS(FrechetCellFilter(atoms), logfile=logfile, maxstep=0.1)
+    if guide is not None:
+        optimizer.H0 = hessian(atoms, guide)
     if not optimizer.run(fmax=_FMAX, steps=_STEPS):
         print(f"  not below {_FMAX} eV/A after {_STEPS} steps")
     return atoms, {
@@ -234,7 +280,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.structure is not None:
             atoms, numbers = read(options.structure), {}
         else:
-            atoms, numbers = relaxed(lialcl4(), calculator_of(engine))
+            cheap = isinstance(engine, AseEngine)
+            guide = None if cheap else calculator_of(parse_engine({"name": "chgnet"}))
+            atoms, numbers = relaxed(
+                lialcl4(), calculator_of(engine), guide, logfile=None if cheap else "-"
+            )
         level = engine.level_of_theory
         functional = functional_of(level, options.functional)
         rows[level] = {

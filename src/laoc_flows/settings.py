@@ -83,7 +83,10 @@ class Settings(BaseSettings):
     job_walltime: float | None = Field(
         None,
         gt=60,
-        description="time after which a program is asked to stop and its run goes on in another job [s]; none: 1 day",
+        description=(
+            "time after which a program is asked to stop and its run goes on in another job [s]; none: the end of the "
+            "Slurm allocation, or 4 hours for a run and a day for a label"
+        ),
     )
 
     _commands: ClassVar[dict[str, str]] = {

@@ -17,6 +17,7 @@ from laoc_flows.engines import cp2k_runs
 from laoc_flows.engines.cp2k import Cp2kEngine
 from laoc_flows.engines.cp2k_recipe import BASIS_FILES, VALENCE
 from laoc_flows.engines.dynamics import MDState, Segment
+from laoc_flows.errors import EngineUnavailableError
 from laoc_flows.schemas.label import LabelStatus
 
 DATA = Path(__file__).parents[1] / "data"
@@ -261,15 +262,15 @@ sys.stdout.write(output)
 
 
 def test_a_run_that_is_out_of_time_keeps_its_steps(engine, melt, folder, monkeypatch):
-    monkeypatch.setattr(cp2k_module, "_DEFAULT_WALLTIME", 25.0)
+    monkeypatch.setattr(cp2k_module, "DAY", 25.0)
     found = engine.run_segment(MDState(melt), segment(n_steps=500), folder())
     assert 0 < found.n_steps < 500
     assert (found.failure, len(found.frames)) == ("", found.n_steps)
     assert [correction.handler for correction in found.corrections] == ["WalltimeHandler"]
     assert np.allclose(found.frames[-1].positions, found.state.atoms.positions, atol=1e-9)
-    monkeypatch.setattr(cp2k_module, "_DEFAULT_WALLTIME", 2.0)
+    monkeypatch.setattr(cp2k_module, "DAY", 2.0)
     label = one(engine, melt, folder())
-    assert (label.status, label.reason) == (LabelStatus.CRASHED, "stopped at the walltime")
+    assert (label.status, label.reason) == (LabelStatus.UNCONVERGED, "stopped at the walltime")
 
 
 def test_a_correction_that_changes_the_physics_is_rejected(engine, melt, folder, monkeypatch):
@@ -286,10 +287,21 @@ def test_a_correction_that_changes_the_physics_is_rejected(engine, melt, folder,
     assert (found.status, found.energy) == (LabelStatus.REJECTED_SETTINGS, None)
     assert "level of theory" in found.reason
     assert "NumericalPrecisionHandler" in {correction.handler for correction in found.corrections}
+    moved = engine.run_segment(MDState(melt), segment(n_steps=2), folder())
+    assert (moved.n_steps, moved.frames) == (0, [])
+    assert "level of theory" in moved.failure
 
 
-def test_a_program_that_fails_is_an_outcome(engine, melt, folder, monkeypatch):
-    monkeypatch.setenv("LAOC_CP2K_COMMAND", "false")
+def test_a_program_that_never_begins_is_an_error_and_one_that_fails_an_outcome(
+    engine, melt, folder, monkeypatch
+):
+    # Wrong on every frame: no label is to be called crashed for it.
+    monkeypatch.setenv("LAOC_CP2K_COMMAND", "env no_such_cp2k")
+    with pytest.raises(EngineUnavailableError, match=r"CP2K has not begun: .*no_such_cp2k"):
+        one(engine, melt, folder())
+    with pytest.raises(EngineUnavailableError, match="CP2K has not begun"):
+        engine.run_segment(MDState(melt), segment(), folder())
+    monkeypatch.setenv("LAOC_CP2K_COMMAND", "echo some words")
     label = one(engine, melt, folder())
     assert (label.status, label.reason) == (LabelStatus.CRASHED, "CP2K stopped without a message")
     moved = engine.run_segment(MDState(melt), segment(), folder())

@@ -2,6 +2,9 @@
 
 import io
 import tarfile
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from pydantic import Field
 
 from laoc_flows.analysis import Trajectory
 from laoc_flows.blobs import fetch_file, get_blob, put_blob
+from laoc_flows.engines import clock
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.dynamics import MDState, SegmentRun, SinglePoint
 from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
@@ -117,9 +121,9 @@ def outcome(model, store, job):
 
 FRAMES = [
     crystal(),
-    crystal(800.0, 0, 0),  # unconverged
+    crystal(800.5, 0, 0),  # unconverged
     crystal(0, 800.3, 0),  # huge force
-    crystal(0, 0, 800.0),  # unbound
+    crystal(0, 0, 800.4),  # unbound
     crystal(4.0, 4.0, 4.9),  # Li on Al
     crystal(0.1, 0, 0),
 ]
@@ -231,3 +235,113 @@ def test_the_profile_and_the_records_tell_the_same_run(store):
     assert run.stages[1].rate.value == pytest.approx(10000)
     assert run.melt is not None
     assert not run.melt.passed
+
+
+class Unreliable(Springs):
+    """Crashes on the first try at some frames, as a broken node does; counts what it computes."""
+
+    name: str = "unreliable"
+    broken: bool = True
+
+    def single_points(self, frames, directory):
+        for index, point in enumerate(super().single_points(frames, directory)):
+            computed_at.append(frames[index].positions[0, 0])
+            yield SinglePoint(LabelStatus.CRASHED, "a node") if self.broken and index % 2 else point
+
+
+computed_at = []
+
+
+@pytest.mark.parametrize("parts", [None, 2, 3])
+def test_what_failed_is_computed_again_and_what_converged_is_not(store, parts):
+    frames = frame_set(store, [crystal(0.1 * i, 0, 0) for i in range(6)])
+    computed_at.clear()
+    first = outcome(
+        LabelBatch, store, Unreliable(labels_per_job=parts, broken=True).static_maker().make(frames)
+    )
+    failed = [i for i, record in enumerate(first.records) if record.status is LabelStatus.CRASHED]
+    assert failed
+    assert not first.settled
+    computed_at.clear()
+    again = Unreliable(labels_per_job=parts, broken=False).static_maker()
+    second = outcome(LabelBatch, store, again.make(frames))
+    assert [record.status.value for record in second.records] == ["converged"] * 6
+    assert computed_at == pytest.approx([0.1 * i for i in failed])
+    computed_at.clear()
+    # The same frames in another batch, of another campaign: nothing is computed.
+    whole = frames.model_copy(update={"provenance": PROVENANCE.model_copy(update={"replica": 5})})
+    third = outcome(LabelBatch, store, again.make(whole))
+    assert [record.status.value for record in third.records] == ["converged"] * 6
+    assert computed_at == []
+    np.testing.assert_allclose(
+        [frame.get_forces() for frame in decode_frames(get_blob(store, third.shard))],
+        [SPRING * np.sin(crystal(0.1 * i, 0, 0).positions) for i in range(6)],
+        atol=1e-7,
+    )
+
+
+def test_a_batch_that_outlasts_its_job_goes_on_in_another(store, monkeypatch):
+    del store  # it sets the workspace; each engine has a store of its own
+    now = [0.0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: 0.0))
+    monkeypatch.setenv("LAOC_JOB_WALLTIME", "100")
+    calls = []
+
+    class Slow(Springs):
+        def single_points(self, frames, directory):
+            calls.append(len(frames))
+            for point in super().single_points(frames, directory):
+                now[0] += 40.0
+                yield point
+
+    frames = [crystal(0.1 * i, 0, 0) for i in range(5)]
+    for engine, expected in ((Slow(), [5, 3, 1]), (Slow(labels_per_job=3), [3, 1, 2])):
+        calls.clear()
+        other = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
+        other.connect()
+        batch = outcome(
+            LabelBatch,
+            other,
+            engine.static_maker().make(frame_set(other, frames, (1.0, 2.0, 3.0, 4.0, 5.0))),
+        )
+        # Two of 40 s each fit into 100 s: a third would be stopped.
+        assert sorted(calls) == sorted(expected)
+        assert [record.status.value for record in batch.records] == ["converged"] * 5
+        assert [record.temperature for record in batch.records] == [1.0, 2.0, 3.0, 4.0, 5.0]
+        assert len(list(other.query({"output.schema_name": "label_batch"}))) == 1
+
+
+def test_the_settings_of_the_dynamics_are_part_of_a_run(store):
+    class Damped(Springs):
+        name: str = "damped"
+        friction: float = 1.0
+        cores: int = 4
+        schedules: ClassVar = (*Springs.schedules, "cores")
+
+    keys = [
+        md(engine, store).key for engine in (Damped(), Damped(cores=8, steps_per_job=9), Damped(friction=2.0))
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_run_that_an_engine_failed_is_run_again_and_one_that_did_not_melt_is_not(store):
+    class Breaks(Springs):
+        name: str = "springs"
+        schedules: ClassVar = (*Springs.schedules, "broken")
+        broken: bool = True
+
+        def run_segment(self, state, segment, directory):
+            found = super().run_segment(state, segment, directory)
+            return replace(found, failure="a disk") if self.broken else found
+
+    stopped = md(Breaks(), store)
+    assert stopped.status == "stopped: a disk"
+    assert stopped.failed
+    assert md(Breaks(broken=False), store).status == "completed"
+    maker = Springs().md_maker(
+        (STAGES[0].model_copy(update={"until_melted": True}), STAGES[1]), time_step=2.0, frame_every=2
+    )
+    start = put_blob(store, encode_frames([crystal()]), MEDIA_TYPE)
+    cold = outcome(MDResult, store, maker.make(start, PROVENANCE))
+    assert "not melted" in cold.status
+    assert not cold.failed

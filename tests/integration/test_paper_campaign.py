@@ -15,7 +15,7 @@ SHORTER = {
     "melt_quench": {
         "packings": 1,
         "held_out": 1,
-        "protocol": {"melt_time": 0.012, "equilibrate_time": 0.004, "quench_rate": 100000},
+        "protocol": {"melt_time": 0.012, "equilibrate_time": 0.004, "quench_rate": 100000, "npt_time": 0.006},
         "frame_every": 6,
         "label_every": 6,
         "production": {"time": 0.01, "analyze_from": 0.002, "frame_every": 1, "label_every": 5},

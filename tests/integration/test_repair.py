@@ -1,16 +1,28 @@
 """FireWorks after a kill between any two of its writes: nothing lost, nothing twice."""
 
 import operator
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jobflow
 import pytest
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, all_changes
+from ase.calculators.lj import LennardJones
 from jobflow import Flow, job
 from jobflow.managers.fireworks import flow_to_workflow
 
+from laoc_flows.blobs import put_blob
 from laoc_flows.campaign.launch import prepare
 from laoc_flows.campaign.repair import campaign_query, repair, rerun_of_worker
+from laoc_flows.engines.registry import parse_engine
+from laoc_flows.errors import LaocError
+from laoc_flows.frames import MEDIA_TYPE, encode_frames
 from laoc_flows.jobs import stamp
+from laoc_flows.schemas.base import Provenance
+from laoc_flows.schemas.label import FrameSet
+from laoc_flows.schemas.protocol import LabelLimits, PairDistances
 from laoc_flows.store.workspace import Workspace, environment
 
 CAMPAIGN = "c-1"
@@ -33,7 +45,7 @@ def launchpad(workspace, tmp_path, monkeypatch):
     launchpad = workspace.launchpad()
     for name in ("fireworks", "launches", "workflows"):
         getattr(launchpad, name).delete_many({})
-    prepare(launchpad, CAMPAIGN)
+    prepare(launchpad, workspace.job_store(), CAMPAIGN)
     first = add(1, 2)
     second = add(first.output, 10)
     first.name, second.name = "1 first", "2 second"
@@ -150,7 +162,75 @@ def test_what_a_dead_worker_ran_runs_again_and_nothing_else(launchpad):
     assert work_off(launchpad) == 2
 
 
-def test_counters_of_a_new_database_are_made_once(launchpad):
+def test_counters_of_a_new_database_are_made_once(launchpad, workspace):
+    store = workspace.job_store()
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: prepare(launchpad, CAMPAIGN), range(4)))
+        list(pool.map(lambda _: prepare(launchpad, store, CAMPAIGN), range(4)))
     assert launchpad.fw_id_assigner.count_documents({}) == 1
+
+
+class Sometimes(LennardJones):
+    """A code that crashes on every other frame while the machine is broken."""
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        CALLS.append(round(float(atoms.positions[1, 0]), 3))
+        if os.environ.get("BROKEN") and round(100 * CALLS[-1]) % 2 == 0:
+            raise CalculationFailed
+        super().calculate(atoms, properties, system_changes)
+        # Bound, as a cell has to be.
+        self.results["energy"] -= 100.0
+
+
+CALLS = []
+
+
+@job
+def a_dataset(batch):
+    if not batch.settled:
+        msg = "too few labels"
+        raise LaocError(msg)
+    return len(batch.records)
+
+
+def test_labels_that_failed_are_computed_again_once_the_cause_is_mended(launchpad, workspace, monkeypatch):
+    """Fewer than the quorum: the data set fails, and the same command computes the failed labels, and no other."""
+    store = workspace.job_store()
+    monkeypatch.setattr(jobflow.SETTINGS, "JOB_STORE", store)
+    frames = [
+        Atoms("LiCl", positions=[[0, 0, 0], [2.3 + 0.01 * i, 0, 0]], cell=[12.0] * 3, pbc=True)
+        for i in range(5)
+    ]
+    provenance = Provenance(
+        campaign_id=CAMPAIGN, campaign_seed=1, composition_id="x1.000-y0.000", stage="seed"
+    )
+    wanted = FrameSet(
+        frames=put_blob(store, encode_frames(frames), MEDIA_TYPE), n_frames=5, provenance=provenance
+    )
+    engine = parse_engine({"name": "mlip", "model": f"{__name__}:Sometimes", "labels_per_job": 2})
+    labels = engine.static_maker(LabelLimits(distance_floor=PairDistances(distances={}))).make(wanted)
+    stamp(labels, step="label")
+    dataset = a_dataset(labels.output)
+    stamp(dataset, step="dataset")
+    flow = Flow([labels, dataset])
+    stamp(flow, campaign=CAMPAIGN, stage="seed", iteration=0)
+    for name in ("fireworks", "launches", "workflows"):
+        getattr(launchpad, name).delete_many({})
+    launchpad.add_wf(flow_to_workflow(flow, metadata={"laoc_campaign": CAMPAIGN}))
+    monkeypatch.setenv("BROKEN", "1")
+    CALLS.clear()
+    while launch(launchpad):
+        pass
+    rows = launchpad.fireworks.find({}, {"name": 1, "state": 1})
+    assert {row["name"]: row["state"] for row in rows}["a_dataset"] == "FIZZLED"
+    assert sorted(CALLS) == [2.3, 2.31, 2.32, 2.33, 2.34]
+    monkeypatch.delenv("BROKEN")
+    CALLS.clear()
+    repairs = prepare(launchpad, store, CAMPAIGN)
+    assert (repairs.failed, repairs.labels) == (1, 3)
+    assert str(repairs) == "1 failed, 3 with failed labels"
+    while launch(launchpad):
+        pass
+    assert set(launchpad.fireworks.distinct("state")) == {"COMPLETED"}
+    assert sorted(CALLS) == [2.3, 2.32, 2.34]
+    assert store.get_output(dataset.uuid) == 5
+    assert str(prepare(launchpad, store, CAMPAIGN)) == ""

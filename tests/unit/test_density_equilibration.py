@@ -92,6 +92,22 @@ def test_the_usual_number_of_runs_is_enough():
     assert np.median([runs for _, _, runs in ended]) <= 4
 
 
+def test_it_is_enough_for_packings_that_are_far_too_dense_or_too_loose():
+    """As random packings are at the temperature of a melt; the equation of state is curved."""
+    starts, moduli, tolerances = (0.7, 0.75, 1.3, 1.5), (4.0, 8.0, 25.0), (0.3, 0.5)
+    ended = [
+        equilibrate(
+            start * V0, 0.0, DensityEquilibration(tolerance=tolerance), modulus=modulus, noise=1.0, seed=s
+        )
+        for start in starts
+        for modulus in moduli
+        for tolerance in tolerances
+        for s in range(10)
+    ]
+    failed = sum(step.verdict != "equilibrated" for step, _, _ in ended)
+    assert failed / len(ended) < 0.06
+
+
 def test_a_melt_that_never_has_the_pressure_is_exhausted():
     step, attempts, runs = equilibrate(V0, 0.0, DensityEquilibration(attempts=4), offset=60.0, modulus=8.0)
     assert (step.verdict, runs, len(attempts)) == ("exhausted", 4, 4)

@@ -177,7 +177,7 @@ def test_one_rate_or_a_list_is_the_same_in_the_schema_and_in_the_file(tmp_path):
         ),
         ({"melt_time": 1, "quench_rate": []}, "protocol.quench_rate = []: has fewer entries than 1"),
         ({"melt_time": 1, "quench_rate": "fast"}, "protocol.quench_rate = 'fast': is not a number"),
-        ({"melt_time": 1, "quench_rate": [9, 9]}, "protocol.quench_rate = [9, 9]: quench_rate gives a rate"),
+        ({"melt_time": 1, "quench_rate": [9, 9]}, "protocol.quench_rate = [9, 9]: a quench rate is given"),
         ("paper", "protocol = 'paper': is not a mapping of keys to values"),
         (None, "protocol = null: is not a mapping of keys to values"),
         (

@@ -20,11 +20,13 @@ from jobflow.managers.fireworks import flow_to_workflow
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.plan import CampaignPlan, plan
 from laoc_flows.campaign.progress import Progress, read_progress
-from laoc_flows.campaign.repair import Repairs, repair, rerun_of_worker
+from laoc_flows.campaign.repair import JobId, Repairs, repair, rerun_of_worker
 from laoc_flows.campaign.worker import worker_name
 from laoc_flows.errors import LaocError
 from laoc_flows.flows.campaign import CampaignMaker
+from laoc_flows.jobs import METADATA_KEY
 from laoc_flows.process import die_with_parent
+from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.store.builders import build_all
 from laoc_flows.store.workspace import Workspace, environment
 
@@ -138,12 +140,15 @@ def submit(launchpad: LaunchPad, file: CampaignFile) -> bool:
     return True
 
 
-def prepare(launchpad: LaunchPad, campaign_id: str) -> Repairs:
-    """Make the queue ready, consistent and fast before workers start."""
+def prepare(launchpad: LaunchPad, store: JobStore, campaign_id: str) -> Repairs:
+    """Make queue and store ready, consistent and fast before workers start."""
+    for key in ("output.key", "output.records.key", "output.labels.records.key"):
+        # What every job looks for before it works.
+        store.docs_store.ensure_index(key)
     # What `lpad reset` does for a new database, without deleting anything.
     counters = {"next_fw_id": 1, "next_launch_id": 1}
     launchpad.fw_id_assigner.update_one({}, {"$setOnInsert": counters}, upsert=True)
-    repairs = repair(launchpad, campaign_id)
+    repairs = repair(launchpad, campaign_id, failed_labels=_failed_labels(store, campaign_id))
     launchpad.fireworks.create_index([("spec.laoc.campaign", 1), ("state", 1)])
     launchpad.fireworks.create_index("fw_id", unique=True)
     launchpad.launches.create_index("launch_id", unique=True)
@@ -151,6 +156,15 @@ def prepare(launchpad: LaunchPad, campaign_id: str) -> Repairs:
     launchpad.workflows.create_index("nodes")
     launchpad.workflows.create_index("metadata.laoc_campaign")
     return repairs
+
+
+def _failed_labels(store: JobStore, campaign_id: str) -> set[JobId]:
+    """Jobs of a campaign with labels that are worth another try."""
+    query = {
+        f"metadata.{METADATA_KEY}.campaign": campaign_id,
+        "output.records.status": {"$in": [LabelStatus.CRASHED.value, LabelStatus.UNCONVERGED.value]},
+    }
+    return {(row["uuid"], row["index"]) for row in store.docs_store.query(query, ["uuid", "index"])}
 
 
 def run(
@@ -190,7 +204,7 @@ def run(
         workspace.database_uri()
         launchpad = workspace.launchpad()
         store = workspace.job_store()
-        repairs = prepare(launchpad, campaign_id)
+        repairs = prepare(launchpad, store, campaign_id)
         added = submit(launchpad, file)
         progress = read_progress(launchpad, store, campaign_id, expected, processes)
         if progress.finished:

@@ -13,6 +13,7 @@ from laoc_flows.campaign.reference_work import (
     MAX_STEPS,
     Bounds,
     Work,
+    glass_steps,
     impossible_runs,
     label_jobs,
     melt_quench_work,
@@ -120,6 +121,8 @@ class CampaignPlan(Model):
     explorations: Bounds = Field(description="exploration runs [1]")
     labels: Bounds = Field(description="labels of the reference engine [1]")
     productions: int = Field(description="production runs [1]")
+    production_steps: Bounds = Field(description="MD steps of one production run with the potential [steps]")
+    exploration_steps: int = Field(description="MD steps of one exploration run with the committee [steps]")
     stages: dict[str, Bounds] = Field(
         description="jobs by stage: seed, train, explore, label, production [1]"
     )
@@ -134,7 +137,7 @@ class CampaignPlan(Model):
         """The expectation in words, one line each."""
         learning = (
             f"learning: {span(self.iterations)} iterations, {span(self.trainings)} trainings, "
-            f"{span(self.explorations)} explorations"
+            f"{span(self.explorations)} explorations of {self.exploration_steps} MD steps"
         )
         seeds = (
             f"seeds: {self.seeds} trajectories of {span(self.seed_steps)} MD steps, "
@@ -150,7 +153,7 @@ class CampaignPlan(Model):
             seeds,
             learning,
             f"labels: {span(self.labels)}",
-            f"production: {self.productions} glasses",
+            f"production: {self.productions} glasses, {span(self.production_steps)} MD steps each",
             f"jobs: {span(self.jobs)} ({stages})",
         )
 
@@ -278,6 +281,10 @@ def plan(file: CampaignFile) -> CampaignPlan:
         explorations=_times(iterations, per_iteration),
         labels=(labels[0], labels[1] + selected),
         productions=glasses,
+        production_steps=_range(glass_steps(production, rate) for rate in production.quench_rate),
+        exploration_steps=sum(
+            stage.steps(learning.exploration.time_step) for stage in learning.exploration.stages()
+        ),
         stages=stages,
     )
 

@@ -9,7 +9,7 @@ from laoc_flows.campaign.expect import Refusal
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.controller import Controller
 from laoc_flows.errors import InputError
-from laoc_flows.schemas.config import ReferenceSampling
+from laoc_flows.schemas.config import Production, ReferenceSampling
 from laoc_flows.schemas.protocol import Stage
 
 if TYPE_CHECKING:
@@ -70,6 +70,26 @@ def stage_steps(stage: Stage, controller: Controller) -> Bounds:
         # Looked at wherever a job ends, at the earliest after one frame.
         return min(total, controller.frame_every(stage)), total
     return total, total * (stage.equilibrate.attempts if stage.equilibrate is not None else 1)
+
+
+def glass_steps(production: Production, rate: float) -> Bounds:
+    """MD steps of one production run, at least and at most; a cell that never melts makes those of the melt.
+
+    Parameters
+    ----------
+    production : Production
+        Its protocol.
+    rate : float
+        Quench rate [K/ps].
+    """
+    steps: Bounds = (0, 0)
+    for stage in production.stages(rate):
+        whole = stage.steps(production.time_step)
+        least = min(whole, production.frame_every) if stage.until_melted else whole
+        most = whole * (stage.equilibrate.attempts if stage.equilibrate is not None else 1)
+        steps = add(steps, (least, most))
+    melt = production.stages(rate)[0].steps(production.time_step)
+    return min(steps[0], melt), steps[1]
 
 
 def run_work(controller: Controller, stride: int | None) -> Work:

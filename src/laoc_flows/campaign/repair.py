@@ -7,12 +7,16 @@ so it is the truth; everything else follows from it and from the launches.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from fireworks import LaunchPad
 
 from laoc_flows.jobs import METADATA_KEY
+
+JobId: TypeAlias = tuple[str, int]
+"""Uuid and index of a job."""
 
 _ACTIVE = ("RUNNING", "RESERVED")
 
@@ -33,6 +37,8 @@ class Repairs:
         Jobs that were running when they were killed; they run again.
     failed : int
         Jobs that had failed and run again.
+    labels : int
+        Jobs whose labels had failed, too many for their data set, and run again.
     """
 
     unlocked: int = 0
@@ -40,6 +46,7 @@ class Repairs:
     completed: int = 0
     lost: int = 0
     failed: int = 0
+    labels: int = 0
 
     def __str__(self) -> str:
         """What was done, in words; empty if nothing was."""
@@ -47,6 +54,7 @@ class Repairs:
             f"{self.completed} finished but not entered" if self.completed else "",
             f"{self.lost} interrupted" if self.lost else "",
             f"{self.failed} failed" if self.failed else "",
+            f"{self.labels} with failed labels" if self.labels else "",
         ]
         return ", ".join(part for part in parts if part)
 
@@ -56,7 +64,13 @@ def campaign_query(campaign_id: str) -> dict[str, str]:
     return {f"spec.{METADATA_KEY}.campaign": campaign_id}
 
 
-def repair(launchpad: LaunchPad, campaign_id: str, *, rerun_failed: bool = True) -> Repairs:
+def repair(
+    launchpad: LaunchPad,
+    campaign_id: str,
+    *,
+    rerun_failed: bool = True,
+    failed_labels: Collection[JobId] = (),
+) -> Repairs:
     """Make the Fireworks of a campaign consistent and ready to go on.
 
     Only to be called while no worker of this workspace lives (its lock is held).
@@ -69,6 +83,9 @@ def repair(launchpad: LaunchPad, campaign_id: str, *, rerun_failed: bool = True)
         Campaign.
     rerun_failed : bool
         Whether jobs that failed run again.
+    failed_labels : collection of (str, int)
+        Jobs of the campaign, uuid and index, that ended with labels that crashed or did not converge. Where a data set
+        was refused for them, they run again.
 
     Returns
     -------
@@ -80,7 +97,7 @@ def repair(launchpad: LaunchPad, campaign_id: str, *, rerun_failed: bool = True)
     done.unlocked = launchpad.workflows.update_many(
         {**query, "locked": {"$exists": True}}, {"$unset": {"locked": True}}
     ).modified_count
-    workflows = list(launchpad.workflows.find(query, {"nodes": 1, "fw_states": 1}))
+    workflows = list(launchpad.workflows.find(query, {"nodes": 1, "fw_states": 1, "links": 1}))
     known = [node for workflow in workflows for node in workflow["nodes"]]
     done.orphans = launchpad.fireworks.delete_many(
         {**campaign_query(campaign_id), "fw_id": {"$nin": known}}
@@ -88,7 +105,49 @@ def repair(launchpad: LaunchPad, campaign_id: str, *, rerun_failed: bool = True)
     for workflow in workflows:
         for fw_id in sorted(workflow["nodes"]):
             _repair_one(launchpad, fw_id, workflow["fw_states"][str(fw_id)], done, rerun_failed=rerun_failed)
+        if rerun_failed and failed_labels:
+            done.labels += _labels_again(launchpad, workflow, set(failed_labels))
     return done
+
+
+def _labels_again(launchpad: LaunchPad, workflow: dict[str, Any], failed: set[JobId]) -> int:
+    """Rerun the jobs of failed labels that a refused data set was to be made of; the number of them.
+
+    They have ended well, each failure being a result, so nothing else would ever run them again.
+    """
+    query = {
+        "fw_id": {"$in": workflow["nodes"]},
+        f"spec.{METADATA_KEY}.step": "dataset",
+    }
+    datasets = set(launchpad.fireworks.distinct("fw_id", query))
+    parents: dict[int, list[int]] = {}
+    for parent, children in workflow["links"].items():
+        for child in children:
+            parents.setdefault(child, []).append(int(parent))
+    waiting = [fw_id for fw_id in datasets if workflow["fw_states"][str(fw_id)] == "FIZZLED"]
+    before: set[int] = set()
+    while waiting:
+        for parent in parents.get(waiting.pop(), ()):
+            if parent not in before and parent not in datasets:
+                before.add(parent)
+                waiting.append(parent)
+    again = [
+        fw_id
+        for fw_id in sorted(before)
+        # What puts parts together has failed labels as well: it runs again after them.
+        if (job := _job_of(launchpad, fw_id)) is not None
+        and job["function"].get("@callable") == "LabelMaker.make"
+        and (job["uuid"], job["index"]) in failed
+    ]
+    for fw_id in again:
+        launchpad.rerun_fw(fw_id)
+    return len(again)
+
+
+def _job_of(launchpad: LaunchPad, fw_id: int) -> dict[str, Any] | None:
+    firework = launchpad.fireworks.find_one({"fw_id": fw_id}, {"spec._tasks": 1})
+    tasks = firework["spec"]["_tasks"]
+    return tasks[0].get("job") if tasks else None
 
 
 def _repair_one(

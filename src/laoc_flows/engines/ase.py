@@ -24,6 +24,7 @@ from ase.optimize import FIRE
 
 from laoc_flows.engines.ase_dynamics import dynamics_of
 from laoc_flows.engines.base import Engine
+from laoc_flows.engines.clock import DAY, JobClock
 from laoc_flows.engines.dynamics import ROW_COLUMNS, MDState, Segment, SegmentRun, SinglePoint
 from laoc_flows.engines.labels import total_pressure
 from laoc_flows.schemas.label import LabelStatus
@@ -105,8 +106,7 @@ class AseEngine(Engine):
         """
         del directory
         calculator = self.calculator()
-        limit = segment.time_limit or Settings.load().job_walltime
-        deadline = None if limit is None else time.monotonic() + limit
+        deadline = time.monotonic() + (segment.time_limit or JobClock(Settings.load()).left(DAY))
         atoms = _bare(state.atoms)
         record = _Record(atoms, segment, state)
         try:
@@ -115,7 +115,7 @@ class AseEngine(Engine):
                 _relax(atoms, segment) if segment.ensemble == "relax" else _move(atoms, segment, state)
             ):
                 record.add(*step)
-                if deadline is not None and time.monotonic() > deadline:
+                if time.monotonic() > deadline:
                     break
         except Exception as error:  # noqa: BLE001 -- a failed step ends the segment, not the campaign
             return record.run(failure=f"step {record.n_steps + 1}: {_reason(error)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ase import Atoms
 from pydantic import Field
@@ -28,6 +28,9 @@ class Engine(Model):
     under compression, with the ideal-gas term ``N k_B T / V`` included.
     """
 
+    schedules: ClassVar[tuple[str, ...]] = ("labels_per_job", "steps_per_job")
+    """Settings that say how the work is cut and where it runs, and change no result."""
+
     name: str = Field(description="name of the engine in the registry")
     labels_per_job: int | None = Field(
         None, ge=1, description="labels of one job, None for all of a batch [labels]"
@@ -45,6 +48,11 @@ class Engine(Model):
     def md_level_of_theory(self) -> str:
         """Identity of the dynamics; an engine may run them with cheaper settings than its labels."""
         return self.level_of_theory
+
+    @property
+    def dynamics_settings(self) -> dict[str, object]:
+        """Everything that a run depends on besides the levels of theory: thermostats, barostats, time constants."""
+        return self.model_dump(mode="json", exclude=set(self.schedules))
 
     @property
     def harvests(self) -> bool:

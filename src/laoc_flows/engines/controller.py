@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from pydantic import Field
 
-from laoc_flows.analysis import melt_check
+from laoc_flows.analysis import Trajectory, melt_check
 from laoc_flows.blobs import derive_seed
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.density import mean_pressure, next_step
@@ -31,6 +31,9 @@ from laoc_flows.schemas.protocol import DensityEquilibration, Stage
 
 _MELT_CHECKS = 8
 """How often a stage that waits for the melt looks, at most."""
+
+_AGAIN = 1
+"""How often a segment that failed is begun again: what was struck by a node or a disk then succeeds."""
 
 _WHOLE = 1e-6
 
@@ -48,6 +51,7 @@ class Progress(Model):
     records: tuple[StageRecord, ...] = Field((), description="stages that have ended")
     melt: MeltRecord | None = Field(None, description="state of the melt when it was last looked at")
     corrections: tuple[Correction, ...] = Field((), description="what custodian did")
+    failures: int = Field(0, ge=0, description="segments in a row that failed and were begun again")
     failure: str = Field("", description="why the run has stopped early, empty if it has not")
 
 
@@ -122,14 +126,33 @@ class Controller:
         return round(every)
 
     @property
-    def _melting(self) -> range:
-        """Stages before the temperature first falls; none if it never does."""
-        for index, stage in enumerate(self.stages):
-            drops = index > 0 and stage.start_temperature < self.stages[index - 1].end_temperature
-            if stage.cools or drops:
-                return range(index)
+    def melting(self) -> range:
+        """Stages that are to melt the cell: those of the last one that waits for it, or before the first fall."""
         waits = [index for index, stage in enumerate(self.stages) if stage.until_melted]
-        return range(waits[-1] + 1) if waits else range(0)
+        if waits:
+            return self._between_falls(waits[-1])
+        falls = any(self._falls(index) for index in range(len(self.stages)))
+        return self._between_falls(0) if falls else range(0)
+
+    def _falls(self, index: int) -> bool:
+        """Whether the temperature falls in a stage, or at its begin."""
+        stage = self.stages[index]
+        return stage.cools or (index > 0 and stage.start_temperature < self.stages[index - 1].end_temperature)
+
+    def _between_falls(self, index: int) -> range:
+        """Stages around one that no fall of the temperature parts from it.
+
+        What moved before a fall says nothing of the melt after it.
+        """
+        if self.stages[index].cools:
+            return range(index, index)
+        first, last = index, index
+        while first > 0 and not self._falls(first) and not self.stages[first - 1].cools:
+            first -= 1
+        while last + 1 < len(self.stages) and not self._falls(last + 1):
+            last += 1
+        # Without a fall to end it, the melt ends with the stage that waits for it.
+        return range(first, (last if last + 1 < len(self.stages) else index) + 1)
 
     def done(self, progress: Progress) -> bool:
         """Whether nothing is left to run."""
@@ -177,19 +200,22 @@ class Controller:
         stage = self.stages[progress.stage]
         segment = replace(self._segment(progress, stage, budget), time_limit=time_limit)
         run = self.engine.run_segment(state, segment, directory)
+        progress = progress.model_copy(update={"corrections": progress.corrections + run.corrections})
+        if run.failure and progress.failures < _AGAIN:
+            # From the exact state before it: what it made until it failed is made again.
+            progress = progress.model_copy(update={"failures": progress.failures + 1})
+            return Advance(progress, state, 0, segment.n_steps, run.log)
         recording.add(run, progress.stage, progress.step)
         failure = run.failure
         if not failure and run.n_steps == 0:
             failure = "the engine made no step within its time limit"
         progress = progress.model_copy(
-            update={
-                "step": progress.step + run.n_steps,
-                "corrections": progress.corrections + run.corrections,
-                "failure": failure,
-            }
+            update={"step": progress.step + run.n_steps, "failures": 0, "failure": failure}
         )
-        progress, state = self._judge(progress, run.state, recording)
-        return Advance(progress, state, run.n_steps, segment.n_steps, run.log)
+        judged, state = self._judge(progress, run.state, recording)
+        return Advance(
+            judged, self._handed_on(progress, judged, state), run.n_steps, segment.n_steps, run.log
+        )
 
     def _relax(
         self, progress: Progress, state: MDState, directory: Path, time_limit: float | None
@@ -266,9 +292,17 @@ class Controller:
                 return progress, state
             return self._equilibrate(progress, state, recording, stage)
         if progress.step >= total:
-            state = self._mean_volume(progress, state, recording)
+            state = self._mean_cell(progress, state, recording)
             progress = self._ended(progress, recording, "completed", "")
         return progress, state
+
+    def _handed_on(self, before: Progress, after: Progress, state: MDState) -> MDState:
+        """State for the next stage; the engine's restart file holds for its own thermostat and time step only."""
+        if after.stage == before.stage or after.stage >= len(self.stages):
+            return state
+        one, other = self.stages[before.stage], self.stages[after.stage]
+        same = one.thermostat == other.thermostat and one.time_step == other.time_step
+        return state if same else MDState(state.atoms)
 
     def _wait_for_melt(self, progress: Progress, recording: Recording, total: int) -> Progress:
         melt = self.melt_of(recording, progress.stage)
@@ -305,15 +339,29 @@ class Controller:
         status = "equilibrated" if step.verdict == "equilibrated" else "not equilibrated"
         return self._ended(progress, recording, status, step.reason), state
 
-    def _mean_volume(self, progress: Progress, state: MDState, recording: Recording) -> MDState:
-        """Before a run at constant volume that follows one at constant pressure: its mean volume."""
+    def _mean_cell(self, progress: Progress, state: MDState, recording: Recording) -> MDState:
+        """Before a run at constant volume, or none, that follows one at constant pressure: its mean cell."""
         stage, following = self.stages[progress.stage], self.stages[progress.stage + 1 : progress.stage + 2]
-        if stage.ensemble != "npt" or not following or following[0].ensemble != "nvt":
+        if stage.ensemble != "npt" or (following and following[0].ensemble == "npt"):
             return state
-        volumes = recording.of_stage(progress.stage)[:, 5]
+        rows = recording.of_stage(progress.stage)
         # The first half equilibrates.
-        mean = float(volumes[len(volumes) // 2 :].mean())
-        return scaled(state, (mean / state.atoms.get_volume()) ** (1.0 / 3.0))
+        rows = rows[len(rows) // 2 :]
+        volume = float(rows[:, 5].mean())
+        if stage.start_temperature != stage.end_temperature and len(rows) > 2:  # noqa: PLR2004
+            # The mean is that of a temperature on the way: where the line through the volumes ends counts.
+            slope, offset = np.polyfit(rows[:, 1], rows[:, 5], 1)
+            volume = float(slope * rows[-1, 1] + offset)
+        return in_cell(state, self._mean_shape(progress.stage, state, recording), volume)
+
+    @staticmethod
+    def _mean_shape(stage: int, state: MDState, recording: Recording) -> np.ndarray:
+        """Mean cell of the second half of a stage; a barostat may change the shape, too."""
+        frames = recording.frames_of([stage])
+        frames = frames[len(frames) // 2 :]
+        if not len(frames):
+            return np.array(state.atoms.cell.array)
+        return np.mean([recording.cell(int(index)) for index in frames], axis=0)
 
     def _ended(self, progress: Progress, recording: Recording, status: str, reason: str) -> Progress:
         index = progress.stage
@@ -330,7 +378,7 @@ class Controller:
             reason=reason,
         )
         melt = progress.melt
-        if status != "stopped" and index in self._melting and index + 1 not in self._melting:
+        if status != "stopped" and index in self.melting and index + 1 not in self.melting:
             melt = melt if melt is not None and melt.passed else self.melt_of(recording, index)
         return progress.model_copy(
             update={
@@ -346,17 +394,45 @@ class Controller:
         )
 
     def melt_of(self, recording: Recording, stage: int) -> MeltRecord:
-        """Judge the melt by all frames up to a stage, the quench left out."""
-        frames = recording.frames_of([index for index in self._melting if index <= stage])
+        """Judge the melt by the frames up to a stage, since the temperature last fell."""
+        frames = recording.frames_of([index for index in self._between_falls(stage) if index <= stage])
         if len(frames) == 0:
             return MeltRecord(passed=False, displacement={}, reason="nothing to judge: no frame was kept")
-        verdict = melt_check(recording.trajectory([int(i) for i in frames], self.frame_interval))
-        return MeltRecord(
-            passed=verdict.passed,
-            displacement=verdict.displacement,
-            bragg=verdict.bragg,
-            reason=verdict.reason,
-        )
+        return melt_record(recording.trajectory([int(i) for i in frames], self.frame_interval))
+
+
+def melt_record(trajectory: Trajectory) -> MeltRecord:
+    """Whether a run has melted its cell, as it is stored.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        The melt, first to last frame.
+    """
+    verdict = melt_check(trajectory)
+    return MeltRecord(
+        passed=verdict.passed,
+        displacement=verdict.displacement,
+        bragg=verdict.bragg,
+        reason=verdict.reason,
+    )
+
+
+def in_cell(state: MDState, shape: np.ndarray, volume: float) -> MDState:
+    """State in another cell; the engine's restart file no longer holds for it.
+
+    Parameters
+    ----------
+    state : MDState
+        State.
+    shape : numpy.ndarray, shape (3, 3)
+        Cell, of any volume [A].
+    volume : float
+        Volume that it gets [A^3].
+    """
+    atoms = state.atoms.copy()
+    atoms.set_cell(shape * (volume / abs(np.linalg.det(shape))) ** (1.0 / 3.0), scale_atoms=True)
+    return MDState(atoms)
 
 
 def scaled(state: MDState, scale: float) -> MDState:

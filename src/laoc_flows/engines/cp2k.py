@@ -7,7 +7,6 @@ shortened, CP2K gives wrong stresses without a word.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +15,7 @@ from ase import Atoms
 from pydantic import Field
 
 from laoc_flows.engines.base import Engine
+from laoc_flows.engines.clock import DAY, JobClock
 from laoc_flows.engines.cp2k_recipe import (
     BASIS_FILES,
     DISPERSION_FILE,
@@ -27,7 +27,6 @@ from laoc_flows.engines.cp2k_recipe import (
 )
 from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun, SinglePoint
 from laoc_flows.errors import EngineUnavailableError
-from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = "cp2k.psmp"
 _DEFAULT_DATA_DIR = Path("/usr/share/cp2k")
-_DEFAULT_WALLTIME = 86400.0
+_SHORTEST = 1.0
 _INSTALL = "apt-get install cp2k (with cp2k-data), or set {key} in settings.yaml"
 
 
@@ -140,19 +139,23 @@ class Cp2kEngine(Engine):
         Yields
         ------
         SinglePoint
-            A frame that fails is an outcome, not an exception.
+            A frame that fails is an outcome, not an exception; none for frames that the time of the job does not
+            reach.
+
+        Raises
+        ------
+        EngineUnavailableError
+            If there is no CP2K.
         """
         from laoc_flows.engines.cp2k_labels import compute_label
 
         settings = Settings.load()
         program, scf = self._program(settings), self._scf
-        begun = time.monotonic()
+        clock = JobClock(settings)
         for number, atoms in enumerate(frames):
-            left = (settings.job_walltime or _DEFAULT_WALLTIME) - (time.monotonic() - begun)
-            if left <= 0:
-                reason = "not begun: the labels before it took the time of the job"
-                yield SinglePoint(LabelStatus.UNCONVERGED, reason)
-                continue
+            left = clock.left(DAY)
+            if number and left <= 0:
+                return
             here = directory / f"label-{number:04d}"
             here.mkdir()
             outcome, rung = compute_label(
@@ -162,7 +165,7 @@ class Cp2kEngine(Engine):
                 physics=self._physics,
                 scf=scf,
                 data_dir=data_directory(settings),
-                walltime=left,
+                walltime=max(left, _SHORTEST),
             )
             scf = Scf(self.max_scf, self.outer_scf, rung)
             yield outcome
@@ -191,7 +194,7 @@ class Cp2kEngine(Engine):
             scf=self._scf,
             dynamics=Dynamics(self.thermostat, self.thermostat_time, self.measure_time, self.barostat_time),
             max_temperature_step=self.max_temperature_step,
-            walltime=time_limit or settings.job_walltime or _DEFAULT_WALLTIME,
+            walltime=time_limit or max(JobClock(settings).left(DAY), _SHORTEST),
         )
 
     def _program(self, settings: Settings) -> Program:

@@ -61,18 +61,17 @@ def compute_label(
     write_positions(atoms, directory)
     intended = single_point_input(atoms, physics, scf, data_dir=data_dir, project="run0", walltime=walltime)
     intended.write_file(INPUT_FILE, directory)
-    rung = run_cp2k(program, directory, rung=scf.rung, max_scf=scf.max_scf)
+    rung = run_cp2k(program, directory, rung=scf.rung, max_scf=scf.max_scf, walltime=walltime)
     status, reason = _status(directory, str(intended))
-    corrections = corrections_of(directory)
+    corrections, log = corrections_of(directory), failure_log(directory, LOG_FILES)
     if status is LabelStatus.CONVERGED:
         try:
             energy, forces, stress = read_single_point(directory / OUTPUT_FILE, atoms.get_chemical_symbols())
         except ValueError as error:
             status, reason = LabelStatus.CRASHED, str(error)
         else:
-            return SinglePoint(status, "", energy, forces, stress, corrections), rung
+            return SinglePoint(status, "", energy, forces, stress, corrections, log), rung
     # The next frame begins anew: a rung that did not help is no good beginning.
-    log = failure_log(directory, LOG_FILES)
     return SinglePoint(status, reason, corrections=corrections, log=log), scf.rung
 
 
@@ -81,7 +80,7 @@ def _status(directory: Path, intended: str) -> tuple[LabelStatus, str]:
     if report.unconverged:
         return LabelStatus.UNCONVERGED, "the SCF did not converge on any rung of the ladder"
     if report.out_of_time:
-        return LabelStatus.CRASHED, "stopped at the walltime"
+        return LabelStatus.UNCONVERGED, "stopped at the walltime"
     if not (report.ended and report.converged):
         return LabelStatus.CRASHED, report.message or "CP2K stopped without a message"
     if physics_of((directory / INPUT_FILE).read_text()) != physics_of(intended):

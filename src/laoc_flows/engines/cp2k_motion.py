@@ -148,11 +148,15 @@ class Mover:
             wavefunction=_WAVEFUNCTION if progress.wavefunction is not None else "",
         )
         intended.write_file(INPUT_FILE, here)
-        progress.rung = run_cp2k(self.program, here, rung=progress.rung, max_scf=self.scf.max_scf)
+        progress.rung = run_cp2k(
+            self.program, here, rung=progress.rung, max_scf=self.scf.max_scf, walltime=walltime
+        )
         progress.corrections += corrections_of(here)
-        failure = _gather(progress, here)
         if physics_of((here / INPUT_FILE).read_text()) != physics_of(str(intended)):
+            # Its frames are of another level of theory: none is taken.
             failure = "a correction has changed the level of theory"
+        else:
+            failure = _gather(progress, here)
         if failure:
             progress.failure = failure
             progress.log = failure_log(here, LOG_FILES)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,7 @@ from pymatgen.io.cp2k.inputs import Cp2kInput
 from laoc_flows.engines.cp2k_inputs import INPUT_FILE, restart_words
 from laoc_flows.engines.cp2k_outputs import OUTPUT_FILE, read_report
 from laoc_flows.engines.cp2k_recipe import LADDER, ladder_words
+from laoc_flows.errors import EngineUnavailableError
 from laoc_flows.process import die_with_parent
 
 ERROR_FILE = "std_err.txt"
@@ -45,6 +47,7 @@ _CHOLESKY = re.compile(r"Cholesky decompos\w+ failed|Cholesky decompose failed")
 _POLLING = 0.25
 _MONITOR_EVERY = 40
 _GRACE = 20.0
+_FROZEN_SHARE, _LEAST_SILENCE = 0.25, 60.0
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,9 @@ class EndValidator(Validator):
         return not read_report(Path(directory) / OUTPUT_FILE).ended
 
 
-def handlers_of(program: Program, directory: Path, rung: int, max_scf: int) -> tuple[ErrorHandler, ...]:
+def handlers_of(
+    program: Program, directory: Path, rung: int, max_scf: int, walltime: float
+) -> tuple[ErrorHandler, ...]:
     """Handlers of a run, in order.
 
     Parameters
@@ -220,17 +225,19 @@ def handlers_of(program: Program, directory: Path, rung: int, max_scf: int) -> t
         Where it runs.
     rung, max_scf : int
         As in `LadderHandler`.
+    walltime : float
+        Time after which CP2K is to stop [s]; one that hangs is found before.
     """
     return (
         StdErrHandler(std_err=str(directory / ERROR_FILE)),
         LadderHandler(rung, max_scf),
-        FrozenHandler(program.frozen_after),
+        FrozenHandler(min(program.frozen_after, max(_LEAST_SILENCE, _FROZEN_SHARE * walltime))),
         WalltimeHandler(enable_checkpointing=False),
     )
 
 
-def run_cp2k(program: Program, directory: Path, *, rung: int, max_scf: int) -> int:
-    """Run the input of a directory under custodian; whatever CP2K does, nothing is raised.
+def run_cp2k(program: Program, directory: Path, *, rung: int, max_scf: int, walltime: float) -> int:
+    """Run the input of a directory under custodian; whatever CP2K does once it has begun, nothing is raised.
 
     Parameters
     ----------
@@ -240,13 +247,20 @@ def run_cp2k(program: Program, directory: Path, *, rung: int, max_scf: int) -> i
         Directory with the input.
     rung, max_scf : int
         As in `LadderHandler`.
+    walltime : float
+        Time after which CP2K is to stop [s].
 
     Returns
     -------
     int
         Rung that the run ended on.
+
+    Raises
+    ------
+    EngineUnavailableError
+        If CP2K has never begun: an installation that does not work is no failure of a frame.
     """
-    handlers = handlers_of(program, directory, rung, max_scf)
+    handlers = handlers_of(program, directory, rung, max_scf, walltime)
     custodian = Custodian(
         handlers,
         [Cp2kRun(list(program.command), dict(program.environment))],
@@ -260,8 +274,20 @@ def run_cp2k(program: Program, directory: Path, *, rung: int, max_scf: int) -> i
         custodian.run()
     except CustodianError:
         # The outcome is read from the files: custodian.json and the output say more than the exception.
-        return _rung(handlers, rung)
+        _check_begun(program, directory)
     return _rung(handlers, rung)
+
+
+def _check_begun(program: Program, directory: Path) -> None:
+    output = directory / OUTPUT_FILE
+    if output.is_file() and output.stat().st_size:
+        return
+    errors = directory / ERROR_FILE
+    said = " ".join(errors.read_text(errors="replace").split()) if errors.is_file() else ""
+    msg = f"CP2K has not begun: {shlex.join(program.command)} wrote nothing{said and f' and said: {said[-200:]}'}"
+    raise EngineUnavailableError(
+        msg, where=str(directory), remedy="start it by hand on this machine; cp2k_command is in settings.yaml"
+    )
 
 
 def _rung(handlers: Sequence[ErrorHandler], first: int) -> int:

@@ -31,6 +31,8 @@ class DeepmdEngine(AseEngine):
     has, or the potential lacks its repulsion.
     """
 
+    # The digest of the model is in the level of theory, wherever it lies.
+    schedules: ClassVar[tuple[str, ...]] = (*AseEngine.schedules, "model")
     name: Literal["deepmd"] = "deepmd"
     model: str = Field(min_length=1, description="frozen model: .pb, or another backend's file [path]")
     soft_core: SoftCore | None = Field(

@@ -16,6 +16,8 @@ from laoc_flows.schemas.protocol import DensityEquilibration
 _SOFTEST, _HARDEST = 1.0, 100.0
 _SAME_VOLUME = 1e-6
 _SIGNIFICANT = 2.0
+_CURVED = 0.5
+"""Error of a straight line, relative to the distance from the target [1]."""
 
 
 class Step(NamedTuple):
@@ -53,8 +55,8 @@ def next_step(attempts: Sequence[Attempt], runs: int, target: float, settings: D
     """Decide what follows the last attempt.
 
     The next volume comes from a straight line of pressure over the logarithm of the volume through all
-    attempts, each weighted with its standard error; with one volume only, or where the line's bulk modulus is
-    not that of any melt, from the guessed bulk modulus.
+    attempts, each weighted with its standard error and its distance from the target; with one volume only, or where
+    the line's bulk modulus is not that of any melt, from the guessed bulk modulus.
 
     Parameters
     ----------
@@ -103,9 +105,12 @@ def _strain(attempts: Sequence[Attempt], away: float, target: float, settings: D
     pressures = np.array([attempt.pressure.value for attempt in attempts])
     errors = np.array([attempt.pressure.standard_error or np.inf for attempt in attempts])
     finite = errors[np.isfinite(errors)]
-    weights = 1.0 / np.where(np.isfinite(errors), errors, finite.max() if len(finite) else 1.0)
+    errors = np.where(np.isfinite(errors), errors, finite.max() if len(finite) else 1.0)
+    # The equation of state is curved: a pressure far from the target, however well known, would bend the line.
+    weights = 1.0 / np.hypot(errors, _CURVED * (pressures - target))
     slope, offset = np.polyfit(logs, pressures, 1, w=weights)
     if not _SOFTEST <= -slope <= _HARDEST:
         return guess
     # The line knows all volumes; stepping from the last one alone would follow its noise.
-    return float((target - offset) / slope - logs[-1])
+    strain = float((target - offset) / slope - logs[-1])
+    return strain if strain * away > 0 else guess

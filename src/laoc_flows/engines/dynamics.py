@@ -95,7 +95,7 @@ class Segment:
     Attributes
     ----------
     ensemble : {"relax", "nvt", "npt"}
-        Relaxation of the positions at constant cell, or dynamics; npt scales the cell isotropically.
+        Relaxation of the positions at constant cell, or dynamics; npt scales the cell isotropically, where the engine can.
     n_steps : int
         Steps to make.
     time_step : float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
@@ -23,7 +23,23 @@ LOG_TYPE = "application/gzip"
 _MEDIAN_FROM = 4
 """Labels that a batch needs before its median says anything about a single one."""
 
-Outcome = tuple[LabelRecord, Atoms | None]
+
+class Outcome(NamedTuple):
+    """What became of one frame.
+
+    Attributes
+    ----------
+    record : LabelRecord
+        Its record; ``index`` is not set.
+    labeled : ase.Atoms or None
+        Frame with its results, None unless converged.
+    log : bytes
+        Log of a label that converged, in case its numbers are rejected later; empty if there is none.
+    """
+
+    record: LabelRecord
+    labeled: Atoms | None
+    log: bytes = b""
 
 
 def total_pressure(stress: np.ndarray, n_atoms: int, volume: float, temperature: float) -> float:
@@ -93,10 +109,8 @@ def outcome_of(
 
     Returns
     -------
-    record : LabelRecord
-        Outcome; its ``index`` is not set.
-    labeled : ase.Atoms or None
-        Frame with its results, None unless converged.
+    Outcome
+        Record, and the labeled frame if it may be trained on.
     """
     known: dict[str, Any] = {
         "key": geometry_key(atoms, level_of_theory),
@@ -105,48 +119,58 @@ def outcome_of(
         "deviation": deviation,
         "corrections": point.corrections,
     }
-    status, reason = point.status, point.reason
-    if status is not LabelStatus.CONVERGED:
-        log = put_blob(current_store(), point.log, LOG_TYPE) if point.log else None
-        return LabelRecord(status=status, reason=reason[:300] or status.value, log=log, **known), None
+
+    def failed(status: LabelStatus, reason: str) -> Outcome:
+        return Outcome(
+            LabelRecord(status=status, reason=reason[:300] or status.value, log=_kept(point.log), **known),
+            None,
+        )
+
+    if point.status is not LabelStatus.CONVERGED:
+        return failed(point.status, point.reason)
     if point.energy is None or point.forces is None or point.stress is None:
-        reason = "the engine left a result out"
-        return LabelRecord(status=LabelStatus.CRASHED, reason=reason, **known), None
+        return failed(LabelStatus.CRASHED, "the engine left a result out")
     energy, forces, stress = point.energy, point.forces, point.stress
     if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-        reason = "the results are not finite numbers"
-        return LabelRecord(status=LabelStatus.CRASHED, reason=reason, **known), None
+        return failed(LabelStatus.CRASHED, "the results are not finite numbers")
     known |= {"energy": energy, "max_force": float(np.abs(forces).max())}
     if temperature is not None:
         known["pressure"] = total_pressure(stress, len(atoms), atoms.get_volume(), temperature)
     if known["max_force"] > limits.max_force:
         reason = f"a force component of {known['max_force']:.1f} eV/A is above {limits.max_force:g}"
-        return LabelRecord(status=LabelStatus.REJECTED_FORCE, reason=reason, **known), None
+        return failed(LabelStatus.REJECTED_FORCE, reason)
     if energy >= 0:
         reason = f"the energy, {energy:.3f} eV, is positive: the cell is not bound"
-        return LabelRecord(status=LabelStatus.REJECTED_ENERGY, reason=reason, **known), None
+        return failed(LabelStatus.REJECTED_ENERGY, reason)
     labeled = Atoms(atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=True)
     labeled.calc = SinglePointCalculator(labeled, energy=energy, forces=forces, stress=stress)
-    return LabelRecord(status=LabelStatus.CONVERGED, **known), labeled
+    return Outcome(LabelRecord(status=LabelStatus.CONVERGED, **known), labeled, point.log)
+
+
+def _kept(log: bytes) -> BlobRef | None:
+    return put_blob(current_store(), log, LOG_TYPE) if log else None
 
 
 def _without_outliers(outcomes: Sequence[Outcome], spread: float) -> list[Outcome]:
     """Reject energies far from the median: an SCF that converged to another state looks like that."""
     energies = [
-        record.energy / record.n_atoms for record, kept in outcomes if kept and record.energy is not None
+        outcome.record.energy / outcome.record.n_atoms
+        for outcome in outcomes
+        if outcome.labeled and outcome.record.energy is not None
     ]
     if len(energies) < _MEDIAN_FROM:
         return list(outcomes)
     median = float(np.median(energies))
     checked: list[Outcome] = []
-    for record, labeled in outcomes:
+    for outcome in outcomes:
+        record = outcome.record
         away = abs((record.energy or 0.0) / record.n_atoms - median)
-        if labeled is None or away <= spread:
-            checked.append((record, labeled))
+        if outcome.labeled is None or away <= spread:
+            checked.append(outcome)
             continue
         reason = f"the energy is {away:.2f} eV/atom from the median of its batch, above {spread:g}"
-        update = {"status": LabelStatus.REJECTED_ENERGY, "reason": reason}
-        checked.append((record.model_copy(update=update), None))
+        update = {"status": LabelStatus.REJECTED_ENERGY, "reason": reason, "log": _kept(outcome.log)}
+        checked.append(Outcome(record.model_copy(update=update), None))
     return checked
 
 
@@ -156,13 +180,13 @@ def batch_of(
     key: str,
     level_of_theory: str,
     provenance: Provenance,
-    limits: LabelLimits,
+    spread: float | None,
 ) -> LabelBatch:
     """Label batch out of single outcomes; its arrays go into one shard of the JobStore.
 
     Parameters
     ----------
-    outcomes : sequence of (LabelRecord, ase.Atoms or None)
+    outcomes : sequence of Outcome
         One for each frame.
     key : str
         Content address of the batch.
@@ -170,12 +194,15 @@ def batch_of(
         Identity of the engine.
     provenance : Provenance
         Trajectory that the frames come from.
-    limits : LabelLimits
-        Its ``energy_spread`` needs the whole batch.
+    spread : float or None
+        Largest distance of an energy from the median of the batch [eV/atom]; None for a part, whose median says
+        nothing.
     """
+    if spread is not None:
+        outcomes = _without_outliers(outcomes, spread)
     records: list[LabelRecord] = []
     frames: list[Atoms] = []
-    for record, labeled in _without_outliers(outcomes, limits.energy_spread):
+    for record, labeled, _ in outcomes:
         if labeled is None:
             records.append(record)
         else:
@@ -191,7 +218,7 @@ def batch_of(
     )
 
 
-def merged(batches: Sequence[LabelBatch], *, key: str, limits: LabelLimits) -> LabelBatch:
+def merged(batches: Sequence[LabelBatch], *, key: str, spread: float | None) -> LabelBatch:
     """One batch out of its parts, in order.
 
     Parameters
@@ -200,14 +227,14 @@ def merged(batches: Sequence[LabelBatch], *, key: str, limits: LabelLimits) -> L
         Parts of one batch that separate jobs computed, at least one.
     key : str
         Content address of the whole.
-    limits : LabelLimits
-        Its ``energy_spread`` needs the whole batch.
+    spread : float or None
+        As in `batch_of`.
     """
     outcomes: list[Outcome] = []
     for batch in batches:
         frames = decode_frames(get_blob(current_store(), batch.shard)) if batch.shard is not None else []
         outcomes += [
-            (
+            Outcome(
                 record.model_copy(update={"index": None}),
                 frames[record.index] if record.index is not None else None,
             )
@@ -219,7 +246,7 @@ def merged(batches: Sequence[LabelBatch], *, key: str, limits: LabelLimits) -> L
         key=key,
         level_of_theory=first.level_of_theory,
         provenance=first.provenance,
-        limits=limits,
+        spread=spread,
     )
 
 

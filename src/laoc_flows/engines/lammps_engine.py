@@ -14,6 +14,7 @@ from pydantic import Field
 
 from laoc_flows.analysis.trajectories.format_lammps import lammps
 from laoc_flows.engines.base import Engine
+from laoc_flows.engines.clock import DAY, JobClock
 from laoc_flows.engines.custody import failure_log
 from laoc_flows.engines.dynamics import ROW_COLUMNS, MDState, Segment, SegmentRun, SinglePoint
 from laoc_flows.engines.lammps import (
@@ -217,10 +218,8 @@ class LammpsEngine(Engine):
 
 
 def _timer(segment: Segment) -> list[str]:
-    limit = segment.time_limit or Settings.load().job_walltime
-    if limit is None:
-        return []
-    minutes, seconds = divmod(int(limit), 60)
+    limit = segment.time_limit or JobClock(Settings.load()).left(DAY)
+    minutes, seconds = divmod(max(1, int(limit)), 60)
     return [f"timer timeout {minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d} every 10"]
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ase import Atoms
 from jobflow import CURRENT_JOB, Flow, Response
 
 from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
 from laoc_flows.engines.base import Engine
+from laoc_flows.engines.clock import DAY, JobClock
 from laoc_flows.engines.controller import Controller
+from laoc_flows.engines.dynamics import SinglePoint
+from laoc_flows.engines.known_labels import known_points
 from laoc_flows.engines.labels import LOG_TYPE, batch_of, merged, outcome_of, too_close
 from laoc_flows.engines.runs import Checkpoint, Run
 from laoc_flows.engines.stage_records import profile_of
-from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
+from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames, geometry_key
 from laoc_flows.jobs import (
     METADATA_KEY,
     LaocMaker,
@@ -82,40 +86,86 @@ class LabelMaker(LaocMaker):
             Frames to label.
         """
         key = self._key(frames)
-        if (done := finished(LabelBatch, PART if frames.is_part else "label_batch", key)) is not None:
+        done = finished(LabelBatch, PART if frames.is_part else "label_batch", key)
+        if done is not None and done.settled:
             return done
-        atoms_list = decode_frames(get_blob(current_store(), frames.frames))
+        store = current_store()
+        atoms_list = decode_frames(get_blob(store, frames.frames))
         most = self.engine.labels_per_job
         if most is not None and len(atoms_list) > most:
             return self._in_parts(frames, most)
-        level = self.engine.level_of_theory
-        skipped = [too_close(atoms, self.limits.distance_floor.distances) for atoms in atoms_list]
-        wanted = [atoms for atoms, point in zip(atoms_list, skipped, strict=True) if point is None]
-        with scratch_directory("label") as directory:
-            computed = list(self.engine.single_points(wanted, directory))
-        computed.reverse()
+        points = self._points(atoms_list)
         unknown = (None,) * len(atoms_list)
         outcomes = [
-            outcome_of(
-                atoms,
-                point if point is not None else computed.pop(),
-                level,
-                self.limits,
-                temperature,
-                deviation,
-            )
+            outcome_of(atoms, point, self.engine.level_of_theory, self.limits, temperature, deviation)
+            # Shorter where the time of the job was over.
             for atoms, point, temperature, deviation in zip(
                 atoms_list,
-                skipped,
+                points,
                 frames.temperatures or unknown,
                 frames.deviations or unknown,
-                strict=True,
+                strict=False,
             )
         ]
+        begun = len(points) < len(atoms_list)
         batch = batch_of(
-            outcomes, key=key, level_of_theory=level, provenance=frames.provenance, limits=self.limits
+            outcomes,
+            key=key,
+            level_of_theory=self.engine.level_of_theory,
+            provenance=frames.provenance,
+            # The median of a part is not that of the batch.
+            spread=None if begun or frames.is_part else self.limits.energy_spread,
         )
+        if begun:
+            return self._go_on(frames, batch, atoms_list[len(points) :])
         return batch.model_copy(update={"schema_name": PART}) if frames.is_part else batch
+
+    def _points(self, atoms_list: list[Atoms]) -> list[SinglePoint]:
+        """Outcomes of the frames, up to the first that the job has no time for; what is known is not computed."""
+        level, floors = self.engine.level_of_theory, self.limits.distance_floor.distances
+        keys = [geometry_key(atoms, level) for atoms in atoms_list]
+        there = known_points(current_store(), keys)
+        found = [
+            too_close(atoms, floors) or there.get(key) for atoms, key in zip(atoms_list, keys, strict=True)
+        ]
+        wanted = [atoms for atoms, point in zip(atoms_list, found, strict=True) if point is None]
+        clock, longest = JobClock(Settings.load()), 0.0
+        computed: list[SinglePoint] = []
+        with scratch_directory("label") as directory:
+            begun = clock.elapsed
+            for point in self.engine.single_points(wanted, directory):
+                computed.append(point)
+                longest, begun = max(longest, clock.elapsed - begun), clock.elapsed
+                if clock.left(DAY) < longest:
+                    # A label that is begun too late would be stopped, and would be none.
+                    break
+        points = []
+        for known in found:
+            if known is None and not computed:
+                break
+            points.append(known if known is not None else computed.pop(0))
+        return points
+
+    def _go_on(self, frames: FrameSet, begun: LabelBatch, rest: list[Atoms]) -> Response[LabelBatch]:
+        """Leave what is left of a batch to another job."""
+        done = len(begun.records)
+        job = self.make(
+            FrameSet(
+                frames=put_blob(current_store(), encode_frames(rest), MEDIA_TYPE),
+                n_frames=len(rest),
+                temperatures=frames.temperatures[done:],
+                deviations=frames.deviations[done:],
+                provenance=frames.provenance,
+                is_part=True,
+            )
+        )
+        job.name = _named(f"from {done + 1}")
+        limits = None if frames.is_part else self.limits
+        whole = merge_labels([begun, job.output], self._key(frames), limits)
+        whole.name = _named("together")
+        flow = Flow([job, whole], output=whole.output)
+        stamp(flow, **_here())
+        return Response(replace=flow)
 
     def _in_parts(self, frames: FrameSet, most: int) -> Response[LabelBatch]:
         store = current_store()
@@ -144,7 +194,7 @@ class LabelMaker(LaocMaker):
 
 
 @laoc_job(output_schema=LabelBatch)
-def merge_labels(batches: list[LabelBatch], key: str, limits: LabelLimits) -> LabelBatch:
+def merge_labels(batches: list[LabelBatch], key: str, limits: LabelLimits | None) -> LabelBatch:
     """One batch out of the parts that separate jobs computed.
 
     Parameters
@@ -153,10 +203,12 @@ def merge_labels(batches: list[LabelBatch], key: str, limits: LabelLimits) -> La
         Parts, in order.
     key : str
         Content address of the whole.
-    limits : LabelLimits
-        What is refused.
+    limits : LabelLimits or None
+        What is refused; None where the whole is a part itself.
     """
-    return merged(batches, key=key, limits=limits)
+    if limits is None:
+        return merged(batches, key=key, spread=None).model_copy(update={"schema_name": PART})
+    return merged(batches, key=key, spread=limits.energy_spread)
 
 
 @dataclass
@@ -221,14 +273,16 @@ class MDMaker(LaocMaker):
         seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, self.purpose)
         key = digest_json(
             [
-                [self.engine.md_level_of_theory, self.engine.level_of_theory],
+                [self.engine.md_level_of_theory, self.engine.level_of_theory, self.engine.dynamics_settings],
                 start.sha256,
                 [stage.model_dump() for stage in stages],
                 [self.time_step, self.frame_every, self.label_every, self.relax_steps, seed],
                 [self.limits.model_dump(), veto],
             ]
         )
-        if (done := finished(MDResult, "md", key)) is not None:
+        done = finished(MDResult, "md", key)
+        # One that an engine has failed is run again; one that stopped for what it is stops again.
+        if done is not None and not done.failed:
             return done
         controller = Controller(
             engine=self.engine,
@@ -260,6 +314,7 @@ class MDMaker(LaocMaker):
             level_of_theory=self.engine.md_level_of_theory,
             provenance=provenance,
             status=f"stopped: {progress.failure[:300]}" if progress.failure else "completed",
+            failed=run.failed,
             n_steps=run.n_steps,
             time_step=self.time_step,
             final_frame=put_blob(store, encode_frames([last]), MEDIA_TYPE),
@@ -314,7 +369,7 @@ class MDMaker(LaocMaker):
             key=digest_json([key, "labels"]),
             level_of_theory=level,
             provenance=provenance,
-            limits=self.limits,
+            spread=self.limits.energy_spread,
         )
         return {"labels": batch}
 

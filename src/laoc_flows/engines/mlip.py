@@ -37,6 +37,7 @@ _distributions = cache(packages_distributions)
 class UniversalEngine(AseEngine):
     """What the engines of pretrained potentials share."""
 
+    schedules: ClassVar[tuple[str, ...]] = (*AseEngine.schedules, "device")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the network runs; auto: on a GPU if there is one"
     )
@@ -165,7 +166,12 @@ class MlipEngine(UniversalEngine):
     Most packages download their weights on first use; give ``weights`` where jobs have no network.
     """
 
+    # The digest of the weights is in the level of theory, wherever they lie.
+    schedules: ClassVar[tuple[str, ...]] = (*UniversalEngine.schedules, "weights")
     name: Literal["mlip"] = "mlip"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the network runs; auto: what its calculator chooses"
+    )
     model: str = Field(description="name in atomate2, or 'package.module:Callable'", min_length=1)
     kwargs: dict[str, JsonValue] = Field(
         default_factory=dict, description="arguments of the calculator, in its own units"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -14,6 +14,8 @@ from laoc_flows.engines.dynamics import SegmentRun, SinglePoint
 from laoc_flows.schemas.label import LabelStatus
 
 _RESULTS = 1 + 6
+# Of every frame whose engine gave none: a long run without forces takes no memory for them.
+_NO_FORCES = np.full((1, 3), np.nan)
 
 
 class Recording:
@@ -23,6 +25,8 @@ class Recording:
     ----------
     symbols : sequence of str
         Chemical symbols.
+    kept_stages : collection of int, optional
+        Stages whose frames are kept; all by default. Rows are kept of every stage.
 
     Attributes
     ----------
@@ -35,14 +39,15 @@ class Recording:
         potential energy [eV], volume [A^3].
     """
 
-    def __init__(self, symbols: Sequence[str]) -> None:
+    def __init__(self, symbols: Sequence[str], kept_stages: Collection[int] | None = None) -> None:
         self.symbols = tuple(symbols)
+        self._kept_stages = kept_stages
         self.frame_stage: list[int] = []
         self.frame_step: list[int] = []
         self.rows: list[np.ndarray] = []
         self._positions: list[np.ndarray] = []
         self._cells: list[np.ndarray] = []
-        # Energy and stress of each frame, and its forces; not a number where the engine gave none.
+        # Energy and stress of each frame, not a number where the engine gave none, and its forces.
         self._results: list[np.ndarray] = []
         self._forces: list[np.ndarray] = []
 
@@ -63,14 +68,14 @@ class Recording:
         first_step : int
             Steps of the stage that were made before it.
         """
-        for atoms, step in zip(run.frames, run.frame_steps, strict=True):
+        kept = self._kept_stages is None or stage in self._kept_stages
+        for atoms, step in zip(run.frames, run.frame_steps, strict=True) if kept else ():
             self.frame_stage.append(stage)
             self.frame_step.append(first_step + step)
             self._positions.append(atoms.positions.copy())
             self._cells.append(atoms.cell.array.copy())
             results = np.full(_RESULTS, np.nan)
-            # A view of one number: a long run without forces takes no memory for them.
-            forces = np.broadcast_to(np.nan, (len(atoms), 3))
+            forces = _NO_FORCES
             if atoms.calc is not None:
                 found = atoms.calc.results
                 results[0] = found["energy"]
@@ -102,6 +107,10 @@ class Recording:
             )
         return atoms
 
+    def cell(self, index: int) -> np.ndarray:
+        """Cell of a frame, shape (3, 3) [A]."""
+        return self._cells[index]
+
     def single_point(self, index: int) -> SinglePoint:
         """Outcome of a frame that the run has computed."""
         results = self._results[index]
@@ -126,7 +135,8 @@ class Recording:
         """
         positions = np.array([self._positions[i] for i in frames])
         cells = np.array([self._cells[i] for i in frames])
-        return Trajectory(self.symbols, positions, cells, time_step=interval)
+        # Engines give continuous positions: however far apart the frames are, nothing is to be unwrapped.
+        return Trajectory(self.symbols, positions, cells, time_step=interval, continuous=True)
 
     def mark(self) -> tuple[int, int]:
         """How much there is now, for :meth:`since`."""
@@ -153,25 +163,29 @@ class Recording:
             positions=np.array(self._positions).reshape(-1, n, 3),
             cells=np.array(self._cells).reshape(-1, 3, 3),
             results=np.array(self._results).reshape(-1, _RESULTS),
-            forces=np.array(self._forces).reshape(-1, n, 3),
+            forces=np.array([forces for forces in self._forces if forces is not _NO_FORCES]).reshape(
+                -1, n, 3
+            ),
+            with_forces=np.array([forces is not _NO_FORCES for forces in self._forces], dtype=bool),
             rows=np.concatenate(self.rows) if self.rows else np.empty((0, 6)),
         )
         return buffer.getvalue()
 
     @classmethod
-    def unpack(cls, parts: Sequence[bytes]) -> Recording:
+    def unpack(cls, parts: Sequence[bytes], kept_stages: Collection[int] | None = None) -> Recording:
         """Recording from the bytes of its parts, in order; at least one."""
         recording: Recording | None = None
         for data in parts:
             with np.load(io.BytesIO(data)) as arrays:
                 if recording is None:
-                    recording = cls(arrays["symbols"].tolist())
+                    recording = cls(arrays["symbols"].tolist(), kept_stages)
                 recording.frame_stage += arrays["frame_stage"].tolist()
                 recording.frame_step += arrays["frame_step"].tolist()
                 recording._positions += list(arrays["positions"])
                 recording._cells += list(arrays["cells"])
                 recording._results += list(arrays["results"])
-                recording._forces += list(arrays["forces"])
+                known = iter(arrays["forces"])
+                recording._forces += [next(known) if there else _NO_FORCES for there in arrays["with_forces"]]
                 if len(arrays["rows"]):
                     recording.rows.append(arrays["rows"])
         if recording is None:

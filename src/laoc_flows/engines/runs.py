@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Collection
 
 from laoc_flows.blobs import BlobRef, get_blob, put_blob
+from laoc_flows.engines.clock import JobClock
 from laoc_flows.engines.controller import Controller, Progress
 from laoc_flows.engines.dynamics import MDState
 from laoc_flows.engines.recording import Recording
@@ -14,6 +15,8 @@ from laoc_flows.schemas.base import Model
 from laoc_flows.settings import Settings
 
 _STATE_TYPE = "application/x-npz"
+_HANDOVER = 4 * 3600.0
+"""Time after which a run goes on in another job where nothing else limits it: a kill costs no more than that [s]."""
 
 
 class Checkpoint(Model):
@@ -38,10 +41,17 @@ class Run:
         Where an earlier job has stopped.
     veto : str
         Why the run is not worth its time; it is then over before it begins.
+    kept_stages : collection of int, optional
+        Stages whose frames are kept; all by default.
     """
 
     def __init__(
-        self, controller: Controller, start: BlobRef, checkpoint: Checkpoint | None, veto: str = ""
+        self,
+        controller: Controller,
+        start: BlobRef,
+        checkpoint: Checkpoint | None,
+        veto: str = "",
+        kept_stages: Collection[int] | None = None,
     ) -> None:
         store = current_store()
         self.controller = controller
@@ -50,7 +60,7 @@ class Run:
             atoms = decode_frames(get_blob(store, start))[0]
             self.progress, self.state, self.n_steps = Progress(failure=veto), controller.start(atoms), 0
             self.parts: tuple[BlobRef, ...] = ()
-            self.recording = Recording(atoms.get_chemical_symbols())
+            self.recording = Recording(atoms.get_chemical_symbols(), kept_stages)
         else:
             self.progress, self.n_steps, self.parts = (
                 checkpoint.progress,
@@ -58,22 +68,30 @@ class Run:
                 checkpoint.parts,
             )
             self.state = MDState.unpack(get_blob(store, checkpoint.state))
-            self.recording = Recording.unpack([get_blob(store, part) for part in self.parts])
+            self.recording = Recording.unpack([get_blob(store, part) for part in self.parts], kept_stages)
         self._mark = self.recording.mark()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the engine has failed it; a veto and a cell that never melts are no failures of an engine."""
+        records = self.progress.records
+        return bool(self.progress.failure and records) and records[-1].status == "stopped"
 
     def go(self, budget: int) -> None:
         """Run segments until the protocol is over, or the steps of this job are."""
         end = self.n_steps + budget
-        limit = Settings.load().job_walltime
-        begun = time.monotonic()
+        clock = JobClock(Settings.load())
+        limit = clock.left(_HANDOVER)
+        first = True
         while not self.controller.done(self.progress) and self.n_steps < end:
-            left = None if limit is None else limit - (time.monotonic() - begun)
-            if left is not None and limit is not None and left < limit / 2.0:
+            left = min(clock.left(_HANDOVER), limit - clock.elapsed)
+            if not first and left < limit / 2.0:
                 # A segment that is begun late would be stopped before it is worth its start.
                 break
+            first = False
             with scratch_directory("md") as directory:
                 step = self.controller.advance(
-                    self.progress, self.state, self.recording, end - self.n_steps, directory, left
+                    self.progress, self.state, self.recording, end - self.n_steps, directory, max(left, 1.0)
                 )
             relaxing = not self.progress.relaxed
             self.progress, self.state, self.log = step.progress, step.state, step.log

@@ -19,6 +19,9 @@ from laoc_flows.schemas.protocol import Stage
 _LAST = 0.1
 _LEAST_ROWS = 10
 _BLOCKS = 5
+_TELLING = 1.0
+"""Length from which a stage says something of its temperature and pressure [ps]."""
+_ERRORS, _HALF_A_TENTH, _PRESSURE = 3.0, 0.05, 0.5
 _CM3 = 1e24
 _PROFILE_POINTS = 2000
 _CURVES = ("temperature_K", "pressure_GPa", "potential_energy_eV", "volume_angstrom3")
@@ -64,9 +67,13 @@ def record_stage(
     if len(rows):
         steps, temperature, pressure, volume = rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 5]
         last = max(_LEAST_ROWS, int(_LAST * len(rows)))
+        # On a ramp the mean of the last tenth would be that of a temperature on the way: it is how far the cell
+        # is from its target that is averaged.
+        slope = (stage.end_temperature - stage.start_temperature) / stage.steps(time_step)
+        still_to_go = slope * (steps[-1] - steps)
         known = {
             "temperature": block_average(temperature, "K"),
-            "final_temperature": block_average(temperature[-last:], "K"),
+            "final_temperature": block_average((temperature + still_to_go)[-last:], "K"),
             "rate": _rate(steps * time_step / 1000.0, temperature) if stage.cools else None,
             "pressure": block_average(pressure, "GPa"),
             "density": block_average(_mass(recording.symbols) * _CM3 / volume, "g/cm^3"),
@@ -98,12 +105,43 @@ def quench_rate(records: Sequence[StageRecord]) -> Measured | None:
 
 
 def warnings_of(records: Sequence[StageRecord]) -> tuple[str, ...]:
-    """What does not refuse a cell and has to be known: a density that was not equilibrated."""
-    return tuple(
-        f"{record.name}: {record.status}, {record.reason}"
-        for record in records
-        if record.status == "not equilibrated"
+    """What does not refuse a cell and has to be known.
+
+    A density that was not equilibrated, a temperature that was not reached, and a last run at constant volume whose
+    mean pressure is not that of the protocol: the cell is not at its density.
+
+    Parameters
+    ----------
+    records : sequence of StageRecord
+        Stages of a run, in order.
+    """
+    found = []
+    for record in records:
+        if record.status == "not equilibrated":
+            found.append(f"{record.name}: {record.status}, {record.reason}")
+        reached = record.final_temperature
+        if record.status != "stopped" and record.time >= _TELLING and reached is not None:
+            off = abs(reached.value - record.end_target)
+            if off > max(_HALF_A_TENTH * record.end_target, _ERRORS * (reached.standard_error or 0.0)):
+                found.append(f"{record.name}: ended at {reached.value:.0f} K, not at {record.end_target:g} K")
+    return (*found, *_pressure_warning(records))
+
+
+def _pressure_warning(records: Sequence[StageRecord]) -> tuple[str, ...]:
+    if not records or records[-1].status == "stopped" or records[-1].time < _TELLING:
+        return ()
+    last, targets = (
+        records[-1],
+        [record.target_pressure for record in records if record.target_pressure is not None],
     )
+    if last.ensemble != "nvt" or last.target_pressure is not None or last.pressure is None:
+        return ()
+    target = targets[-1] if targets else 0.0
+    error = last.pressure.standard_error or 0.0
+    if abs(last.pressure.value - target) <= max(_PRESSURE, _ERRORS * error):
+        return ()
+    numbers = f"{last.pressure.value:.2f} +- {error:.2f} GPa, not {target:g} GPa"
+    return (f"{last.name}: the mean pressure at this volume is {numbers}: the cell is not at its density",)
 
 
 def profile_of(recording: Recording, stages: Sequence[Stage], time_step: float) -> bytes:

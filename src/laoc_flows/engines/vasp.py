@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ase import Atoms
 from pydantic import Field, field_validator
 
 from laoc_flows.engines.base import Engine
+from laoc_flows.engines.clock import DAY, JobClock
 from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun, SinglePoint
 from laoc_flows.schemas.base import SPECIES, Positive
-from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.settings import Settings
 
-DAY = 86400.0
-
+_SHORTEST = 1.0
 _DISPERSION: dict[str, Literal["none", "d3bj"]] = {"paper": "none", "d3": "d3bj"}
 _POTCAR = {"Li": "Li_sv", "Al": "Al", "O": "O", "Cl": "Cl"}
 
@@ -40,6 +38,7 @@ class VaspEngine(Engine):
     equations of motion of the cell contain the kinetic term of the atoms.
     """
 
+    schedules: ClassVar[tuple[str, ...]] = (*Engine.schedules, "ncore", "kpar")
     name: Literal["vasp"] = "vasp"
     labels_per_job: int | None = Field(
         4, ge=1, description="labels of one job, None for all of a batch [labels]"
@@ -120,25 +119,29 @@ class VaspEngine(Engine):
         Yields
         ------
         SinglePoint
-            Outcome; frames that the time of the job does not reach are unconverged.
+            Outcome; none for frames that the time of the job does not reach.
+
+        Raises
+        ------
+        EngineUnavailableError
+            If there is no VASP, or no POTCAR.
         """
         from laoc_flows.engines.vasp_inputs import Ordered, static_maker
         from laoc_flows.engines.vasp_outcomes import label_of
+        from laoc_flows.engines.vasp_potcar import check_library
         from laoc_flows.engines.vasp_runs import run_maker
 
         settings = Settings.load()
-        begin = time.monotonic()
+        check_library(self.potcar, self.potcar_functional, settings)
+        clock = JobClock(settings)
         for index, atoms in enumerate(frames):
-            left = (settings.job_walltime or DAY) - (time.monotonic() - begin)
-            if left <= 0:
-                yield SinglePoint(
-                    LabelStatus.UNCONVERGED, "not begun: the labels before it took the time of the job"
-                )
-                continue
+            left = clock.left(DAY)
+            if index and left <= 0:
+                return
             ordered = Ordered.of(atoms)
             maker = static_maker(self)
             where = directory / f"label-{index:04d}"
-            problem = run_maker(maker, ordered.structure(), where, settings, left)
+            problem = run_maker(maker, ordered.structure(), where, settings, max(left, _SHORTEST))
             yield label_of(ordered, maker.input_set_generator, where, problem)
 
     def run_segment(self, state: MDState, segment: Segment, directory: Path) -> SegmentRun:
@@ -161,12 +164,19 @@ class VaspEngine(Engine):
         SegmentRun
             Step k of it is the k-th configuration whose forces VASP computed, the first one the start itself; the
             state is the configuration after them, from CONTCAR.
+
+        Raises
+        ------
+        EngineUnavailableError
+            If there is no VASP, or no POTCAR.
         """
         from laoc_flows.engines.vasp_inputs import Ordered, dynamics_maker, relax_maker
         from laoc_flows.engines.vasp_outcomes import relaxation_of, segment_of
+        from laoc_flows.engines.vasp_potcar import check_library
         from laoc_flows.engines.vasp_runs import run_maker
 
         settings = Settings.load()
+        check_library(self.potcar, self.potcar_functional, settings)
         ordered = Ordered.of(state.atoms)
         relax = segment.ensemble == "relax"
         if relax:
@@ -178,7 +188,7 @@ class VaspEngine(Engine):
             ordered.structure(velocities=not relax),
             directory / segment.ensemble,
             settings,
-            segment.time_limit or settings.job_walltime or DAY,
+            segment.time_limit or max(JobClock(settings).left(DAY), _SHORTEST),
         )
         where = directory / segment.ensemble
         if relax:

@@ -48,14 +48,16 @@ def label_of(ordered: Ordered, generator: VaspInputGenerator, directory: Path, p
         status, reason = _judged(ordered, output, changed, problem, corrections)
     except Exception as error:  # noqa: BLE001 -- whatever is wrong with the files of one frame
         status, reason = LabelStatus.CRASHED, _reason(problem or str(error), corrections)
+    log = failure_log(directory, LOGS)
     if output is None or status is not LabelStatus.CONVERGED:
-        return SinglePoint(status, reason, corrections=corrections, log=failure_log(directory, LOGS))
+        return SinglePoint(status, reason, corrections=corrections, log=log)
     return SinglePoint(
         status,
         energy=float(output.energies[-1]),
         forces=ordered.back(output.forces[-1]),
         stress=output.stresses[-1],
         corrections=corrections,
+        log=log,
     )
 
 

@@ -32,6 +32,7 @@ from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
 from pymatgen.core import Structure
 
 from laoc_flows.engines.vasp_potcar import potcar_library
+from laoc_flows.errors import EngineUnavailableError
 from laoc_flows.settings import Settings
 
 _MAX_ERRORS = 10
@@ -115,8 +116,9 @@ def run_maker(
     EngineUnavailableError
         If there is no VASP.
     """
-    command = _command(settings.command("vasp_std"))
-    gamma = _command(settings.command("vasp_gam")) if settings.vasp_gamma_command else command
+    # All runs are at the Gamma point. custodian would take the standard program where it does not find the other.
+    program = settings.command("vasp_gam" if settings.vasp_gamma_command else "vasp_std")
+    command = _command(program)
     directory.mkdir(parents=True)
     with ExitStack() as stack:
         stack.enter_context(_environment(settings))
@@ -126,7 +128,7 @@ def run_maker(
         look = min(PATIENCE.look, PATIENCE.share * walltime / 2)
         maker.run_vasp_kwargs = {
             "vasp_cmd": command,
-            "vasp_gamma_cmd": gamma,
+            "vasp_gamma_cmd": command,
             "max_errors": _MAX_ERRORS,
             "handlers": _handlers(maker, walltime),
             "validators": (VasprunXMLValidator(), VaspFilesValidator()),
@@ -141,8 +143,24 @@ def run_maker(
         try:
             type(maker).make.original(maker, structure)
         except Exception as error:  # noqa: BLE001 -- whatever stops one run, the others go on
+            _check_begun(program, directory)
             return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""
+
+
+def _check_begun(program: list[str], directory: Path) -> None:
+    """Raise where VASP has never begun: an installation that does not work is no failure of a frame."""
+    if Path("OUTCAR").exists() or Path("vasprun.xml").exists():
+        return
+    said = (
+        " ".join(Path("std_err.txt").read_text(errors="replace").split())
+        if Path("std_err.txt").exists()
+        else ""
+    )
+    msg = f"VASP has not begun: {shlex.join(program)} left no OUTCAR{said and f' and said: {said[-200:]}'}"
+    raise EngineUnavailableError(
+        msg, where=str(directory), remedy="start it by hand on this machine; vasp_command is in settings.yaml"
+    )
 
 
 def _handlers(maker: BaseVaspMaker, walltime: float) -> list[ErrorHandler]:
@@ -152,7 +170,8 @@ def _handlers(maker: BaseVaspMaker, walltime: float) -> list[ErrorHandler]:
         MeshSymmetryErrorHandler(),
         NonConvergingErrorHandler(),
         PositiveEnergyErrorHandler(),
-        FrozenJobErrorHandler(timeout=PATIENCE.frozen),
+        # One that hangs does not read that it is to stop: it has to be found before the walltime.
+        FrozenJobErrorHandler(timeout=max(1, round(min(PATIENCE.frozen, PATIENCE.share * walltime)))),
         StdErrHandler(),
     ]
     if isinstance(maker, MDMaker):

@@ -13,6 +13,7 @@ from jobflow import Flow, Job
 from laoc_flows.analysis import Analysis, Trajectory, analyze
 from laoc_flows.blobs import derive_seed, digest_json, fetch_file, put_blob
 from laoc_flows.engines.base import Engine
+from laoc_flows.engines.controller import melt_record
 from laoc_flows.flows.assess import packed
 from laoc_flows.flows.crystals import lialcl4
 from laoc_flows.flows.summaries import transport_fields
@@ -91,7 +92,9 @@ class AmorphisationSeriesMaker(LaocMaker):
             analyze_point(run.output, runs[0].output, runs[-1].output, snapshots.output, index, settings)
             for index, run in enumerate(runs)
         ]
-        series = amorphisation_series(melt.output, [point.output for point in points], settings)
+        series = amorphisation_series(
+            melt.output, snapshots.output, [point.output for point in points], settings
+        )
         for job, what in ((crystal, "crystal"), (melt, "melt"), (snapshots, "snapshots"), (series, "series")):
             job.name = f"{self.name} {what}"
             stamp(job, step=f"{_STAGE} {what}")
@@ -155,7 +158,8 @@ def melt_snapshots(melt: MDResult, crystal: FrameSet, settings: AmorphisationSet
     Returns
     -------
     Snapshots
-        Where the run stopped early, its last frame stands for what it did not reach.
+        Where the run stopped early, its last frame stands for what it did not reach. With the verdict whether the
+        last of them is a melt.
     """
     store = current_store()
     frames, times = [crystal.frames], [0.0]
@@ -170,10 +174,11 @@ def melt_snapshots(melt: MDResult, crystal: FrameSet, settings: AmorphisationSet
         frames.append(put_blob(store, encode_frames([_atoms(whole, last - 1)]), MEDIA_TYPE))
         times.append(round(last * melt.frame_interval, 6))
     return Snapshots(
-        key=digest_json([melt.key, settings.model_dump(), "snapshots/r1"]),
+        key=digest_json([melt.key, settings.model_dump(), "snapshots/r2"]),
         campaign_id=melt.campaign_id,
         times=tuple(times),
         frames=tuple(frames),
+        melt=melt_record(whole) if whole is not None else None,
     )
 
 
@@ -203,7 +208,7 @@ def analyze_point(
     settings : AmorphisationSettings
         Temperature.
     """
-    key = digest_json([run.key, crystal.key, glass.key, settings.temperature, "point/r1"])
+    key = digest_json([run.key, crystal.key, glass.key, settings.temperature, "point/r2"])
     if (done := finished(AmorphisationPoint, "amorphisation_point", key)) is not None:
         return done
     here = _window(run)
@@ -214,10 +219,13 @@ def analyze_point(
             here.trajectory,
             settings.temperature,
             crystal=_window(crystal).trajectory,
-            liquid=_window(glass).trajectory,
+            # What has not melted is no liquid that others could be measured against.
+            liquid=_window(glass).trajectory if snapshots.melted else None,
             seed=seed,
         )
         fields = {**_fields(found), "analysis": packed(found)}
+        if not snapshots.melted:
+            fields["missing"] = {**fields["missing"], "theta_g": _no_liquid(snapshots)}
     hold = here.record
     return AmorphisationPoint(
         key=key,
@@ -234,7 +242,7 @@ def analyze_point(
 
 @laoc_job(output_schema=AmorphisationSeries)
 def amorphisation_series(
-    melt: MDResult, points: list[AmorphisationPoint], settings: AmorphisationSettings
+    melt: MDResult, snapshots: Snapshots, points: list[AmorphisationPoint], settings: AmorphisationSettings
 ) -> AmorphisationSeries:
     """Document of the series.
 
@@ -242,6 +250,8 @@ def amorphisation_series(
     ----------
     melt : MDResult
         Melting run.
+    snapshots : Snapshots
+        Its frames, and whether it has melted.
     points : list of AmorphisationPoint
         Snapshots, by time in the melt.
     settings : AmorphisationSettings
@@ -249,15 +259,22 @@ def amorphisation_series(
     """
     atoms = make_supercell(lialcl4(), np.diag(settings.supercell))
     return AmorphisationSeries(
-        key=digest_json([melt.key, [point.key for point in points], settings.model_dump(), "series/r1"]),
+        key=digest_json([melt.key, [point.key for point in points], settings.model_dump(), "series/r2"]),
         campaign_id=melt.campaign_id,
         crystal=CRYSTAL,
         formula=atoms.get_chemical_formula(),
         n_atoms=len(atoms),
         level_of_theory=melt.level_of_theory,
         settings=settings,
-        melt_status=melt.status,
+        melt_status=melt.status if melt.status != "completed" or snapshots.melted else _no_liquid(snapshots),
+        melt=snapshots.melt,
         points=tuple(points),
+    )
+
+
+def _no_liquid(snapshots: Snapshots) -> str:
+    return (
+        snapshots.melt.reason if snapshots.melt is not None else "not melted: the melting run left no frame"
     )
 
 

@@ -101,7 +101,9 @@ class GlassMaker(LaocMaker):
                 relax_steps=0,
                 seed=seed,
             )
-            run = Run(controller, start, checkpoint)
+            # What is judged and what is analyzed; the others would only fill the memory.
+            kept = {*controller.melting, len(stages) - 1}
+            run = Run(controller, start, checkpoint, kept_stages=kept)
             run.go(engine.steps_per_job)
         if not controller.done(run.progress):
             following = self.make(potential, start, composition_id, n_al, provenance, run.checkpoint())
@@ -132,16 +134,15 @@ def documents(
     """
     recording, progress, stages = run.recording, run.progress, run.controller.stages
     interval = run.controller.frame_interval
-    failure, final = progress.failure, None
     picks = recording.frames_of([len(stages) - 1])
-    if not failure and len(picks):
-        final = recording.trajectory([int(i) for i in picks], interval)
-    elif not failure:
-        failure = "the run left no frame to analyze"
+    # Of a run that failed on its way, too: what was made is kept.
+    made = recording.trajectory([int(i) for i in picks], interval) if len(picks) else None
+    failure = progress.failure or ("" if made is not None else "the run left no frame to analyze")
+    final = None if failure else made
     last = recording.trajectory([recording.n_frames - 1], interval) if recording.n_frames else None
     checked = final if final is not None else last
     status, reason = verdict(thinned(checked) if checked is not None else [], progress.melt, failure)
-    document = _run_document(run, key, potential, provenance, _publish(final, key, provenance))
+    document = _run_document(run, key, potential, provenance, _publish(made, key, provenance))
     seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "analysis")
     temperature = stages[-1].end_temperature
     fields: dict[str, Any] = {}
@@ -194,13 +195,13 @@ def _run_document(
     )
 
 
-def _publish(final: Trajectory | None, key: str, provenance: Provenance) -> FileRef | None:
+def _publish(made: Trajectory | None, key: str, provenance: Provenance) -> FileRef | None:
     """Write the constant-volume run under the trajectory root."""
-    if final is None:
+    if made is None:
         return None
     with scratch_directory("trajectory") as directory:
         path = directory / "nvt.h5"
-        final.write(path)
+        made.write(path)
         name = f"{provenance.campaign_id}/{provenance.composition_id}/nvt-{key[:16]}.h5"
         return publish_file(path, Settings.load().trajectory_root, name)
 

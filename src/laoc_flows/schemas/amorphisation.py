@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from laoc_flows.blobs import BlobRef, FileRef
 from laoc_flows.schemas.base import Document, Measured, Model, NonNegative, Positive, Temperature
+from laoc_flows.schemas.label import MeltRecord
 from laoc_flows.schemas.protocol import Stage
 from laoc_flows.schemas.transport import HopSummary, RotationSummary, SpeciesTransport
 
@@ -95,6 +96,14 @@ class Snapshots(Document):
     schema_name: str = "amorphisation_snapshots"
     times: tuple[float, ...] = Field(description="time in the melt of each frame [ps]")
     frames: tuple[BlobRef, ...] = Field(description="the frames, extended XYZ, one each")
+    melt: MeltRecord | None = Field(
+        None, description="whether the run has melted the crystal by its end; None where it left no frame"
+    )
+
+    @property
+    def melted(self) -> bool:
+        """Whether the last of them is a melt."""
+        return self.melt is not None and self.melt.passed
 
 
 class AmorphisationPoint(Document):
@@ -115,7 +124,8 @@ class AmorphisationPoint(Document):
         None, description="Theta_S without the part of |S(G)| that uncorrelated atoms have [1]"
     )
     theta_g: float | None = Field(
-        None, description="integrated |g - g_crystal| over that of the longest melted [1]"
+        None,
+        description="integrated |g - g_crystal| over that of the longest melted; None unless it has melted [1]",
     )
     theta_g_noise: float | None = Field(None, description="what noise alone adds to theta_g [1]")
     crystal_site_fraction: Measured | None = Field(None, description="share of Li on crystal sites")
@@ -143,5 +153,8 @@ class AmorphisationSeries(Document):
     n_atoms: int = Field(ge=1, description="atoms in the cell")
     level_of_theory: str = Field(description="identity of the engine")
     settings: AmorphisationSettings = Field(description="what was run")
-    melt_status: str = Field(description="'completed', or 'stopped: why', of the melting run")
+    melt_status: str = Field(
+        description="'completed', 'stopped: why' or 'not melted: why', of the melting run"
+    )
+    melt: MeltRecord | None = Field(None, description="whether the last snapshot is a melt")
     points: tuple[AmorphisationPoint, ...] = Field(description="one for each snapshot, by time in the melt")

@@ -302,9 +302,6 @@ class Production(Model):
         if self.temperature >= self.melt_temperature:
             msg = "temperature must be below melt_temperature"
             raise ValueError(msg)
-        if len(set(self.quench_rate)) != len(self.quench_rate):
-            msg = "quench_rate gives a rate twice"
-            raise ValueError(msg)
         return self
 
     @property

@@ -77,6 +77,13 @@ class LabelBatch(Document):
         return dict(Counter(record.status.value for record in self.records))
 
     @property
+    def settled(self) -> bool:
+        """Whether computing it again would change nothing: no label has failed for want of a program, time or luck."""
+        return all(
+            record.status not in {LabelStatus.CRASHED, LabelStatus.UNCONVERGED} for record in self.records
+        )
+
+    @property
     def n_converged(self) -> int:
         """Number of converged labels."""
         return sum(record.status is LabelStatus.CONVERGED for record in self.records)
@@ -117,7 +124,9 @@ class StageRecord(Model):
     end_target: float = Field(description="target of the thermostat at the end [K]")
     temperature: Measured | None = Field(None, description="mean temperature")
     final_temperature: Measured | None = Field(
-        None, description="mean temperature of the last tenth, at least ten rows: what was really reached"
+        None,
+        description="temperature that was really reached: mean of the last tenth, at least ten rows; on a ramp the mean "
+        "distance from the target there, added to the last target",
     )
     rate: Measured | None = Field(
         None, description="cooling rate really achieved, slope of temperature over time; ramps only"
@@ -158,6 +167,9 @@ class MDResult(Document):
     level_of_theory: str = Field(description="identity of the engine")
     provenance: Provenance = Field(description="composition, stage and replica")
     status: str = Field(description="'completed', or 'stopped: why'; what was made until then is kept")
+    failed: bool = Field(
+        False, description="whether it was the engine that stopped it, and not a cell that never melted"
+    )
     n_steps: int = Field(ge=0, description="MD steps made")
     time_step: float = Field(description="MD time step [fs]")
     final_frame: BlobRef = Field(description="last frame, extended XYZ")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Discriminator,
@@ -19,12 +20,20 @@ from pydantic import (
 from laoc_flows.schemas.base import Model, NonNegative, Positive, Temperature
 from laoc_flows.schemas.protocol import HOT, DensityEquilibration, Stage
 
-Rates = tuple[Positive, ...]
-
 
 def _one_or_many(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
+
+def _each_once(value: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(value)) != len(value):
+        msg = "a quench rate is given twice"
+        raise ValueError(msg)
+    return value
+
+
+Rates = Annotated[tuple[Positive, ...], AfterValidator(_each_once)]
+"""Quench rates, an ensemble for each [K/ps]."""
 
 OneOrMoreRates = Annotated[
     Rates,
@@ -99,9 +108,6 @@ class MeltQuench(Protocol):
     def _cools(self) -> MeltQuench:
         if self.final_temperature >= self.melt_temperature:
             msg = "final_temperature must be below melt_temperature"
-            raise ValueError(msg)
-        if len(set(self.quench_rate)) != len(self.quench_rate):
-            msg = "quench_rate gives a rate twice"
             raise ValueError(msg)
         return self
 

@@ -39,7 +39,9 @@ class Stage(Model):
     start_temperature: Temperature = Field(description="thermostat target at the start [K]")
     end_temperature: Temperature = Field(description="thermostat target at the end, really reached [K]")
     time: Positive = Field(description="length; of one run where the density is equilibrated [ps]")
-    ensemble: Literal["nvt", "npt"] = Field("nvt", description="nvt, or npt at `pressure`, isotropic")
+    ensemble: Literal["nvt", "npt"] = Field(
+        "nvt", description="nvt, or npt at `pressure`: isotropic, but for VASP"
+    )
     pressure: float = Field(
         0.0, ge=-100, le=1000, description="target of the barostat or of `equilibrate` [GPa]"
     )
