@@ -69,7 +69,9 @@ def test_the_crystal_is_the_published_one():
 
 def test_a_series_goes_from_the_crystal_to_its_document_and_its_figure(store, tmp_path, monkeypatch):
     flow, rows, series = made(store)
-    assert series.melt_status == "completed"
+    # A picosecond at 2500 K melts no crystal of this potential, and there is no liquid to measure others against.
+    assert series.melt_status.startswith("not melted: Al and Cl moved by no more than 10 A^2 in 1.19 ps")
+    assert not series.melt.passed
     assert (series.formula, series.n_atoms) == ("Al8Cl32Li8", 48)
     assert series.level_of_theory.startswith("mlip/tests.physical.test_melt_quench:PairModel")
     assert [point.melt_time for point in series.points] == [0, 0.2, 1.2]
@@ -93,7 +95,8 @@ def test_a_series_goes_from_the_crystal_to_its_document_and_its_figure(store, tm
     assert crystal.theta_s.value == pytest.approx(0, abs=1e-9)
     assert crystal.displaced_fraction.value == 0
     assert glass.theta_s.value > 0.1
-    assert (crystal.theta_g, glass.theta_g) == (0, 1)
+    assert {point.theta_g for point in series.points} == {None}
+    assert glass.missing["theta_g"] == series.melt_status
     assert glass.duration == pytest.approx(0.39)
     # Nothing can be concluded from 0.4 ps, and nothing is.
     assert {point.species["Li"].status for point in series.points} == {"insufficient"}

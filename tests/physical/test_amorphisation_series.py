@@ -23,7 +23,7 @@ VIBRATION = 0.12  # A along each axis
 SPREAD = 0.09  # A along each axis and frame, in the melt
 WALK = 0.08  # A of a Li along each axis and frame, for each A that the cell is away from its crystal
 SETTINGS = AmorphisationSettings(
-    supercell=(3, 2, 1), melt_times=(0, 0.4, 2, 8), settle_time=0.4, time=8.0, frame_every=20
+    supercell=(3, 2, 1), melt_times=(0, 0.4, 2, 18), settle_time=0.4, time=8.0, frame_every=20
 )
 
 

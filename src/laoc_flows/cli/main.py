@@ -1,17 +1,98 @@
-"""The command ``laoc``."""
+"""The command ``laoc``; each subcommand is imported when it is called, because what it needs takes seconds to import."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any, NamedTuple
+
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from laoc_flows import __version__
-from laoc_flows.cli.analyze import analyze_command
-from laoc_flows.cli.init import db, init
-from laoc_flows.cli.plan import plan
-from laoc_flows.cli.query import query
-from laoc_flows.cli.run import run, status
+
+
+class Place(NamedTuple):
+    """Where a subcommand is.
+
+    Attributes
+    ----------
+    module, name : str
+        Module, and the function or group in it.
+    help : str
+        What ``laoc --help`` says of it: the first line of its own help.
+    """
+
+    module: str
+    name: str
+    help: str
+
+
+COMMANDS = {
+    "init": Place(
+        "init",
+        "init",
+        "Make a workspace: settings, database, JobStore and FireWorks configuration, private to you.",
+    ),
+    "plan": Place("plan", "plan", "Show what a campaign will make, without starting or writing anything."),
+    "run": Place("run", "run", "Run a campaign on this machine, or go on with it after any interruption."),
+    "status": Place("run", "status", "Show how far a campaign is, from any terminal."),
+    "query": Place(
+        "query", "query", "Print documents of the store; the collections are brought up to date first."
+    ),
+    "analyze": Place(
+        "analyze",
+        "analyze_command",
+        "Analyze a trajectory: structure, chains, hops, rotations, diffusion and conductivity.",
+    ),
+    "db": Place("init", "db", "The embedded MongoDB of a workspace."),
+}
+
+
+def load(name: str) -> Any:
+    """Import a subcommand.
+
+    Parameters
+    ----------
+    name : str
+        One of `COMMANDS`.
+
+    Returns
+    -------
+    click command or group
+        As typer makes it.
+    """
+    place = COMMANDS[name]
+    found = getattr(import_module(f"laoc_flows.cli.{place.module}"), place.name)
+    if isinstance(found, typer.Typer):
+        return get_command(found)
+    # As the settings of the main command, which a subcommand inherits.
+    alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
+    alone.command(name)(found)
+    return get_command(alone)
+
+
+class Lazy(TyperGroup):
+    """Group that knows its subcommands by name, and imports the one that is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names, in the order of the help."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """What the help shows of a subcommand."""
+        del ctx
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name].help) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Subcommand that is called."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in COMMANDS else command, rest
+
 
 app = typer.Typer(
+    cls=Lazy,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -34,15 +115,6 @@ def options(
     ),
 ) -> None:
     """Options of the command itself."""
-
-
-app.command()(init)
-app.add_typer(db, name="db")
-app.command()(plan)
-app.command()(run)
-app.command()(status)
-app.command()(query)
-app.command("analyze")(analyze_command)
 
 
 def main() -> None:

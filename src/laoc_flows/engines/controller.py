@@ -17,11 +17,11 @@ from ase import Atoms
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from pydantic import Field
 
-from laoc_flows.analysis import Trajectory, melt_check
 from laoc_flows.blobs import derive_seed
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.density import mean_pressure, next_step
-from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun
+from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun, in_cell, scaled
+from laoc_flows.engines.melting import between_falls, melt_record, melting_stages
 from laoc_flows.engines.recording import Recording
 from laoc_flows.engines.stage_records import record_stage
 from laoc_flows.errors import InputError
@@ -127,32 +127,8 @@ class Controller:
 
     @property
     def melting(self) -> range:
-        """Stages that are to melt the cell: those of the last one that waits for it, or before the first fall."""
-        waits = [index for index, stage in enumerate(self.stages) if stage.until_melted]
-        if waits:
-            return self._between_falls(waits[-1])
-        falls = any(self._falls(index) for index in range(len(self.stages)))
-        return self._between_falls(0) if falls else range(0)
-
-    def _falls(self, index: int) -> bool:
-        """Whether the temperature falls in a stage, or at its begin."""
-        stage = self.stages[index]
-        return stage.cools or (index > 0 and stage.start_temperature < self.stages[index - 1].end_temperature)
-
-    def _between_falls(self, index: int) -> range:
-        """Stages around one that no fall of the temperature parts from it.
-
-        What moved before a fall says nothing of the melt after it.
-        """
-        if self.stages[index].cools:
-            return range(index, index)
-        first, last = index, index
-        while first > 0 and not self._falls(first) and not self.stages[first - 1].cools:
-            first -= 1
-        while last + 1 < len(self.stages) and not self._falls(last + 1):
-            last += 1
-        # Without a fall to end it, the melt ends with the stage that waits for it.
-        return range(first, (last if last + 1 < len(self.stages) else index) + 1)
+        """Stages that are to melt the cell."""
+        return melting_stages(self.stages)
 
     def done(self, progress: Progress) -> bool:
         """Whether nothing is left to run."""
@@ -395,56 +371,7 @@ class Controller:
 
     def melt_of(self, recording: Recording, stage: int) -> MeltRecord:
         """Judge the melt by the frames up to a stage, since the temperature last fell."""
-        frames = recording.frames_of([index for index in self._between_falls(stage) if index <= stage])
+        frames = recording.frames_of([index for index in between_falls(self.stages, stage) if index <= stage])
         if len(frames) == 0:
             return MeltRecord(passed=False, displacement={}, reason="nothing to judge: no frame was kept")
         return melt_record(recording.trajectory([int(i) for i in frames], self.frame_interval))
-
-
-def melt_record(trajectory: Trajectory) -> MeltRecord:
-    """Whether a run has melted its cell, as it is stored.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        The melt, first to last frame.
-    """
-    verdict = melt_check(trajectory)
-    return MeltRecord(
-        passed=verdict.passed,
-        displacement=verdict.displacement,
-        bragg=verdict.bragg,
-        reason=verdict.reason,
-    )
-
-
-def in_cell(state: MDState, shape: np.ndarray, volume: float) -> MDState:
-    """State in another cell; the engine's restart file no longer holds for it.
-
-    Parameters
-    ----------
-    state : MDState
-        State.
-    shape : numpy.ndarray, shape (3, 3)
-        Cell, of any volume [A].
-    volume : float
-        Volume that it gets [A^3].
-    """
-    atoms = state.atoms.copy()
-    atoms.set_cell(shape * (volume / abs(np.linalg.det(shape))) ** (1.0 / 3.0), scale_atoms=True)
-    return MDState(atoms)
-
-
-def scaled(state: MDState, scale: float) -> MDState:
-    """State in a cell whose edges are scaled; the engine's restart file no longer holds for it.
-
-    Parameters
-    ----------
-    state : MDState
-        State.
-    scale : float
-        Linear scale [1].
-    """
-    atoms = state.atoms.copy()
-    atoms.set_cell(atoms.cell.array * scale, scale_atoms=True)
-    return MDState(atoms)

@@ -166,3 +166,35 @@ class SegmentRun:
     failure: str = ""
     corrections: tuple[Correction, ...] = ()
     log: bytes = field(default=b"", repr=False)
+
+
+def in_cell(state: MDState, shape: np.ndarray, volume: float) -> MDState:
+    """State in another cell; the engine's restart file no longer holds for it.
+
+    Parameters
+    ----------
+    state : MDState
+        State.
+    shape : numpy.ndarray, shape (3, 3)
+        Cell, of any volume [A].
+    volume : float
+        Volume that it gets [A^3].
+    """
+    atoms = state.atoms.copy()
+    atoms.set_cell(shape * (volume / abs(np.linalg.det(shape))) ** (1.0 / 3.0), scale_atoms=True)
+    return MDState(atoms)
+
+
+def scaled(state: MDState, scale: float) -> MDState:
+    """State in a cell whose edges are scaled; the engine's restart file no longer holds for it.
+
+    Parameters
+    ----------
+    state : MDState
+        State.
+    scale : float
+        Linear scale [1].
+    """
+    atoms = state.atoms.copy()
+    atoms.set_cell(atoms.cell.array * scale, scale_atoms=True)
+    return MDState(atoms)

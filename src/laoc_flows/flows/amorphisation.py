@@ -13,7 +13,7 @@ from jobflow import Flow, Job
 from laoc_flows.analysis import Analysis, Trajectory, analyze
 from laoc_flows.blobs import derive_seed, digest_json, fetch_file, put_blob
 from laoc_flows.engines.base import Engine
-from laoc_flows.engines.controller import melt_record
+from laoc_flows.engines.melting import melt_record
 from laoc_flows.flows.assess import packed
 from laoc_flows.flows.crystals import lialcl4
 from laoc_flows.flows.summaries import transport_fields
