@@ -678,11 +678,12 @@ def test_the_paper_campaign_is_the_paper():
         (1.0, 0.0): ("Li16Al16Cl64", 96),
     }
     assert file.engine.level_of_theory.startswith("vasp/PBE/none/")
-    melt, density, quench = file.melt_quench.protocol.stages()
+    melt, density, quench, npt = file.melt_quench.protocol.stages()
     assert (melt.end_temperature, melt.time, melt.until_melted) == (1500, 20, True)
     assert (density.end_temperature, density.pressure, density.ensemble) == (1500, 0, "nvt")
     assert density.equilibrate is not None
     assert (quench.end_temperature, quench.time) == (300, pytest.approx(10))
+    assert (npt.ensemble, npt.end_temperature, npt.pressure, npt.time) == ("npt", 300, 0, 5)
     hold = file.melt_quench.production
     assert (hold.temperature, hold.time, hold.analyze_from) == (300, 50, 11)
     assert file.production.supercell == (3, 3, 3)

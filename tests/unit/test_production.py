@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from laoc_flows.analysis import Analysis, Trajectory
 from laoc_flows.blobs import fetch_file, get_blob, put_blob
+from laoc_flows.campaign.reference_work import glass_steps
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.controller import Controller
 from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun, SinglePoint
@@ -331,3 +332,37 @@ def test_the_stages_are_those_that_were_asked_for():
 def test_documents_stay_small(cell, potential):
     found = result(made(cell), potential)
     assert len(found.model_dump_json()) < 50_000
+
+
+def test_a_protocol_takes_the_place_of_the_parameters():
+    production = Production(protocol={"preset": "mlip", "length": 0.01, "quench_rates": [100, 10]}, glasses=2)
+    assert [stage.name for stage in production.stages()] == ["melt", "quench", "npt", "hold"]
+    assert [rate for _, rate in production.glass_runs()] == [100, 100, 10, 10]
+    assert production.stages(10.0)[1].time == pytest.approx(70)
+    assert production.stages(10.0)[-1].thermostat == "measure"
+    assert production.frame_every == 50
+    # At least: the melt of a cell that never is one.
+    assert glass_steps(production, 10.0) == (5000, 5000 + 35000 + 5000 + 50000)
+    own = Production(protocol={"preset": "dai2023"})
+    assert own.rates == (None,)
+    assert own.glass_runs() == ((0, None),)
+    with pytest.raises(ValidationError, match="protocol says it all: leave out melt_time, quench_rate"):
+        Production(protocol={"preset": "mlip"}, melt_time=10, quench_rate=3)
+    quench = {"name": "quench", "start_temperature": 900, "end_temperature": 300, "time": 1}
+    with pytest.raises(ValidationError, match="the last stage of protocol must be a run that is analyzed"):
+        Production(protocol={"stages": [quench]})
+
+
+def test_a_glass_by_a_protocol_is_made_of_its_stages(cell, potential):
+    stages = [
+        {"name": "hot", "start_temperature": 1500, "end_temperature": 1500, "time": 5, "until_melted": True},
+        {"name": "cool", "start_temperature": 1500, "end_temperature": 300, "time": 2, "ensemble": "npt"},
+        {"name": "settle", "start_temperature": 300, "end_temperature": 300, "time": 1, "ensemble": "npt"},
+        {"name": "run", "start_temperature": 300, "end_temperature": 300, "time": 4, "thermostat": "measure"},
+    ]
+    settings = Production(protocol={"time_step": 2.0, "stages": stages}, frame_interval=0.05)
+    found = result(made(cell, settings), potential)
+    assert [stage.name for stage in found.structure.stages] == ["hot", "cool", "settle", "run"]
+    assert found.structure.status is GlassStatus.GLASS
+    assert found.transport.temperature == 300
+    assert found.transport.duration == pytest.approx(79 * 0.05)

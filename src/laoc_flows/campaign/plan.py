@@ -14,6 +14,7 @@ from laoc_flows.campaign.reference_work import (
     Bounds,
     Work,
     glass_steps,
+    impossible_production,
     impossible_runs,
     label_jobs,
     melt_quench_work,
@@ -208,11 +209,12 @@ def undoable(file: CampaignFile) -> list[Refusal]:
     problems = impossible_runs(file)
     for key, run, every in (
         ("learning.exploration", file.learning.exploration, (None,)),
-        ("production", file.production, file.production.quench_rate),
+        ("production", file.production, file.production.rates),
     ):
         try:
             stages = [run.stages() if rate is None else file.production.stages(rate) for rate in every]
-            steps = max(sum(stage.steps(run.time_step) for stage in each) for each in stages)
+            step = run.md_time_step if isinstance(run, Production) else run.time_step
+            steps = max(sum(stage.steps(step) for stage in each) for each in stages)
         except (ValueError, OverflowError):
             steps = MAX_STEPS + 1
         if problem := too_long(steps, key):
@@ -224,10 +226,11 @@ def undoable(file: CampaignFile) -> list[Refusal]:
         problems.append(
             (message, "choose it shorter, or longer times", "learning.exploration.frame_interval")
         )
-    if file.production.frame_interval > file.production.nvt_time:
-        remedy = f"choose at most nvt_time, {file.production.nvt_time:g} ps"
+    last = file.production.stages()[-1]
+    if file.production.frame_interval > last.time:
+        remedy = f"choose at most {'nvt_time' if file.production.protocol is None else 'its time'}, {last.time:g} ps"
         problems.append(("leaves no frame of the final run", remedy, "production.frame_interval"))
-    return problems
+    return problems or impossible_production(file)
 
 
 def plan(file: CampaignFile) -> CampaignPlan:
@@ -281,7 +284,7 @@ def plan(file: CampaignFile) -> CampaignPlan:
         explorations=_times(iterations, per_iteration),
         labels=(labels[0], labels[1] + selected),
         productions=glasses,
-        production_steps=_range(glass_steps(production, rate) for rate in production.quench_rate),
+        production_steps=_range(glass_steps(production, rate) for rate in production.rates),
         exploration_steps=sum(
             stage.steps(learning.exploration.time_step) for stage in learning.exploration.stages()
         ),

@@ -72,24 +72,26 @@ def stage_steps(stage: Stage, controller: Controller) -> Bounds:
     return total, total * (stage.equilibrate.attempts if stage.equilibrate is not None else 1)
 
 
-def glass_steps(production: Production, rate: float) -> Bounds:
+def glass_steps(production: Production, rate: float | None) -> Bounds:
     """MD steps of one production run, at least and at most; a cell that never melts makes those of the melt.
 
     Parameters
     ----------
     production : Production
         Its protocol.
-    rate : float
-        Quench rate [K/ps].
+    rate : float or None
+        Quench rate [K/ps]; None for that of the protocol.
     """
     steps: Bounds = (0, 0)
+    never: list[int] = []
     for stage in production.stages(rate):
-        whole = stage.steps(production.time_step)
+        whole = stage.steps(production.md_time_step)
+        if stage.until_melted:
+            never.append(steps[0] + whole)
         least = min(whole, production.frame_every) if stage.until_melted else whole
         most = whole * (stage.equilibrate.attempts if stage.equilibrate is not None else 1)
         steps = add(steps, (least, most))
-    melt = production.stages(rate)[0].steps(production.time_step)
-    return min(steps[0], melt), steps[1]
+    return min([steps[0], *never]), steps[1]
 
 
 def run_work(controller: Controller, stride: int | None) -> Work:
@@ -257,6 +259,27 @@ def impossible_runs(file: CampaignFile) -> list[Refusal]:
         if problem := _never_melts(controller, every):
             return [problem]
     return _empty_production(file.engine, sampling)
+
+
+def impossible_production(file: CampaignFile) -> list[Refusal]:
+    """List what the protocol of production cannot be cut into: its frames, or a melt that can be seen.
+
+    Parameters
+    ----------
+    file : CampaignFile
+        Campaign.
+    """
+    production, key = file.production, "production.frame_interval"
+    for rate in production.rates:
+        stages, step = production.stages(rate), production.md_time_step
+        try:
+            # The engine that runs it is made with its potential: what is checked does not depend on it.
+            controller = _controller(file.engine, stages, step, production.frame_every)
+        except InputError as error:
+            return [(error.message, "choose it so that they are", key)]
+        if problem := _never_melts(controller, key):
+            return [problem]
+    return []
 
 
 def too_long(steps: int, key: str) -> Refusal | None:

@@ -57,7 +57,7 @@ class Patience:
         Largest share of the walltime that `before` and `look` may take [1].
     """
 
-    poll: float = 2.0
+    poll: float = 0.5
     look: float = 300.0
     frozen: float = 21_600.0
     before: float = 600.0

@@ -84,7 +84,7 @@ class GlassMaker(LaocMaker):
         stages = settings.stages(provenance.quench_rate)
         every = settings.frame_every
         seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "production")
-        protocol = [[stage.model_dump() for stage in stages], settings.time_step, every]
+        protocol = [[stage.model_dump() for stage in stages], settings.md_time_step, every]
         key = digest_json([potential.key, start.sha256, protocol, seed, "production/r3"])
         if (done := finished_production(key)) is not None:
             return done
@@ -96,8 +96,8 @@ class GlassMaker(LaocMaker):
             controller = Controller(
                 engine=engine,
                 stages=stages,
-                time_step=settings.time_step,
-                frame_interval=every * settings.time_step / 1000.0,
+                time_step=settings.md_time_step,
+                frame_interval=every * settings.md_time_step / 1000.0,
                 relax_steps=0,
                 seed=seed,
             )

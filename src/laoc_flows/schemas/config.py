@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -271,6 +272,11 @@ class Production(Model):
     glasses: int = Field(
         1, ge=1, le=1000, description="independent glasses per composition, at each quench rate"
     )
+    protocol: AnyProtocol | None = Field(
+        None,
+        description="melt-quench by a preset or by stages, in place of the temperatures, times and rates below; its last "
+        "stage is the run that is analyzed",
+    )
     temperature: Temperature = Field(300.0, description="temperature of the final run [K]")
     melt_temperature: Temperature = Field(1500.0, description="temperature of the melt [K]")
     melt_time: Positive = Field(
@@ -302,7 +308,19 @@ class Production(Model):
         if self.temperature >= self.melt_temperature:
             msg = "temperature must be below melt_temperature"
             raise ValueError(msg)
+        if self.protocol is not None:
+            _check_protocol(self.protocol, sorted(self.model_fields_set & _IN_PROTOCOL))
         return self
+
+    @property
+    def md_time_step(self) -> float:
+        """MD time step of the stages that do not set their own [fs]."""
+        return self.time_step if self.protocol is None else self.protocol.time_step
+
+    @property
+    def rates(self) -> tuple[float | None, ...]:
+        """Quench rates [K/ps], an ensemble of glasses for each; None for the one that a protocol has."""
+        return self.quench_rate if self.protocol is None else self.protocol.rates()
 
     @property
     def repeats(self) -> int:
@@ -312,14 +330,14 @@ class Production(Model):
     @property
     def frame_every(self) -> int:
         """MD steps between two stored frames [steps]."""
-        return max(1, round(self.frame_interval * 1000.0 / self.time_step))
+        return max(1, round(self.frame_interval * 1000.0 / self.md_time_step))
 
-    def glass_runs(self) -> tuple[tuple[int, float], ...]:
+    def glass_runs(self) -> tuple[tuple[int, float | None], ...]:
         """Glasses of one composition: replica and quench rate [K/ps].
 
         A rate that is added at the end leaves the replicas of the others as they are.
         """
-        return tuple(enumerate(rate for rate in self.quench_rate for _ in range(self.glasses)))
+        return tuple(enumerate(rate for rate in self.rates for _ in range(self.glasses)))
 
     def stages(self, rate: float | None = None) -> tuple[Stage, ...]:
         """The production run as a list of MD stages.
@@ -329,6 +347,8 @@ class Production(Model):
         rate : float, optional
             Quench rate [K/ps]; the first by default.
         """
+        if self.protocol is not None:
+            return self.protocol.stages(rate)
         hot, cold = self.melt_temperature, self.temperature
         melt = {"start_temperature": hot, "end_temperature": hot, "pressure": self.pressure}
         glass = {"start_temperature": cold, "end_temperature": cold, "pressure": self.pressure}
@@ -352,3 +372,20 @@ class Production(Model):
             Stage(name="npt", time=self.npt_time, ensemble="npt", **glass),
             Stage(name="nvt", time=self.nvt_time, thermostat="measure", **glass),
         )
+
+
+# What a protocol says itself.
+_IN_PROTOCOL = {
+    *("temperature", "melt_temperature", "melt_time", "melt_ensemble", "equilibrate", "equilibrate_time"),
+    *("quench_rate", "npt_time", "nvt_time", "time_step", "pressure"),
+}
+
+
+def _check_protocol(protocol: AnyProtocol, given: Sequence[str]) -> None:
+    if given:
+        msg = f"protocol says it all: leave out {', '.join(given)}"
+        raise ValueError(msg)
+    last = protocol.stages()[-1]
+    if last.ensemble != "nvt" or last.thermostat != "measure" or last.cools:
+        msg = "the last stage of protocol must be a run that is analyzed: nvt, one temperature, thermostat: measure"
+        raise ValueError(msg)
