@@ -40,6 +40,8 @@ COMMANDS = {
     "query": Place(
         "query", "query", "Print documents of the store; the collections are brought up to date first."
     ),
+    "data": Place("data", "data", "Labels as files for other programs."),
+    "potential": Place("potential", "potential", "Potentials: list, show, compare, and export as files."),
     "analyze": Place(
         "analyze",
         "analyze_command",

@@ -44,13 +44,20 @@ def write_systems(frames: Sequence[Atoms], directory: Path) -> list[Path]:
     paths = []
     for number, (_, members) in enumerate(sorted(groups.items())):
         path = directory / f"system-{number:03d}"
-        systems = dpdata.LabeledSystem(data=_as_dpdata(members))
+        systems = dpdata.LabeledSystem(data=as_dpdata(members))
         systems.to("deepmd/npy", str(path), set_size=10**9, prec=np.float64)
         paths.append(path)
     return paths
 
 
-def _as_dpdata(frames: Sequence[Atoms]) -> dict[str, object]:
+def as_dpdata(frames: Sequence[Atoms]) -> dict[str, object]:
+    """Labeled frames of one list of species as the data of a ``dpdata.LabeledSystem``, virials included [eV].
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        Frames with energy, forces and stress.
+    """
     first = frames[0]
     types = [SPECIES.index(symbol) for symbol in first.get_chemical_symbols()]
     volumes = np.array([frame.get_volume() for frame in frames])
