@@ -23,6 +23,8 @@ from laoc_flows.jobs import stamp
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.label import FrameSet
 from laoc_flows.schemas.protocol import LabelLimits, PairDistances
+from laoc_flows.store.builders import build_all
+from laoc_flows.store.incremental import handle
 from laoc_flows.store.workspace import Workspace, environment
 
 CAMPAIGN = "c-1"
@@ -234,3 +236,7 @@ def test_labels_that_failed_are_computed_again_once_the_cause_is_mended(launchpa
     assert sorted(CALLS) == [2.3, 2.32, 2.34]
     assert store.get_output(dataset.uuid) == 5
     assert str(prepare(launchpad, store, CAMPAIGN)) == ""
+    # Jobs look for finished labels by an index, which the builders' own do not contradict.
+    plan = handle(store.docs_store).find({"output.records.key": "k"}).explain()
+    assert "output.records.key_1" in str(plan["queryPlanner"]["winningPlan"])
+    assert build_all(store)["labels"] == 5

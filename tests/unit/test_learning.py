@@ -171,6 +171,14 @@ def test_verdict(now, before, rmse, iteration, verdict, reason):
     assert by_composition["c"].startswith("converged" if not reason else "not converged: ")
 
 
+def test_a_committee_of_equal_models_has_not_converged():
+    learning = Learning(targets=Targets(force_rmse=0.1, candidate_share=0.01))
+    same = stratum(0.0).model_copy(update={"median_deviation": 0.0, "max_deviation": 1e-9})
+    verdict, reasons, _ = judge(1, learning, [same], [same], {"c": held_out(0.01)})
+    assert verdict is Verdict.CONTINUE
+    assert reasons == ("c: the models of the committee are the same at 300 K: that they agree says nothing",)
+
+
 def test_one_bad_stratum_is_enough():
     learning = Learning(targets=Targets(force_rmse=0.1, candidate_share=0.01))
     good, bad = stratum(0.0), stratum(0.5, composition="d")

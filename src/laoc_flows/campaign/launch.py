@@ -28,6 +28,7 @@ from laoc_flows.jobs import METADATA_KEY
 from laoc_flows.process import die_with_parent
 from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.store.builders import build_all
+from laoc_flows.store.incremental import index_outputs
 from laoc_flows.store.workspace import Workspace, environment
 
 _POLL = 1.0  # s
@@ -142,9 +143,7 @@ def submit(launchpad: LaunchPad, file: CampaignFile) -> bool:
 
 def prepare(launchpad: LaunchPad, store: JobStore, campaign_id: str) -> Repairs:
     """Make queue and store ready, consistent and fast before workers start."""
-    for key in ("output.key", "output.records.key", "output.labels.records.key"):
-        # What every job looks for before it works.
-        store.docs_store.ensure_index(key)
+    index_outputs(store.docs_store)
     # What `lpad reset` does for a new database, without deleting anything.
     counters = {"next_fw_id": 1, "next_launch_id": 1}
     launchpad.fw_id_assigner.update_one({}, {"$setOnInsert": counters}, upsert=True)

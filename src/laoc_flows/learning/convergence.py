@@ -8,6 +8,9 @@ from laoc_flows.schemas.config import Learning
 from laoc_flows.schemas.iteration import StratumReport, Verdict
 from laoc_flows.schemas.potential import HeldOutError
 
+_NO_DEVIATION = 1e-6
+"""Largest deviation of forces that only rounding explains [eV/A]."""
+
 
 def judge(
     iteration: int,
@@ -20,7 +23,7 @@ def judge(
 
     Converged means: in every (composition, temperature) stratum fewer than the target share of explored
     frames are candidates, in this iteration and in the one before, and the held-out force RMSE of every
-    composition is under its target.
+    composition is under its target. A committee whose models do not differ agrees on everything, and has not converged.
 
     Parameters
     ----------
@@ -50,6 +53,10 @@ def judge(
         where = reasons[stratum.composition_id]
         if share is None:
             where.append(f"nothing was explored at {stratum.temperature:g} K")
+        elif stratum.max_deviation is not None and stratum.max_deviation < _NO_DEVIATION:
+            where.append(
+                f"the models of the committee are the same at {stratum.temperature:g} K: that they agree says nothing"
+            )
         elif share >= targets.candidate_share:
             where.append(f"{share:.0%} of the frames at {stratum.temperature:g} K are not agreed on")
         else:

@@ -349,6 +349,12 @@ def ensure_indexes(store: Any, fields: Iterable[tuple[str, ...]]) -> None:
         _index(store, each)
 
 
+def index_outputs(outputs: Any) -> None:
+    """Index what jobs look for before they work: finished work by its key, and labels by theirs."""
+    for path in ("output.key", "output.records.key", "output.labels.records.key"):
+        _index(outputs, (path,), sparse=True)
+
+
 def _index(store: Any, fields: tuple[str, ...], **options: bool) -> None:
     handle(store).create_index([(name, 1) for name in fields], **options)
 
