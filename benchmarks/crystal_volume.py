@@ -172,16 +172,24 @@ def relaxed(
     atoms = atoms.copy()
     atoms.calc = calculator
     started = time.perf_counter()
-    optimizer = BFGS(FrechetCellFilter(atoms), logfile=logfile, maxstep=0.1)
+    # A step of the filter's cell is that of an edge times the number of atoms: with a Hessian to go by, it may be longer.
+    optimizer = BFGS(FrechetCellFilter(atoms), logfile=logfile, maxstep=0.1 if guide is None else 0.6)
     if guide is not None:
         optimizer.H0 = hessian(atoms, guide)
     if not optimizer.run(fmax=_FMAX, steps=_STEPS):
         print(f"  not below {_FMAX} eV/A after {_STEPS} steps")
     return atoms, {
         "steps": optimizer.nsteps,
+        **rest_of(atoms),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def rest_of(atoms: Atoms) -> dict[str, float]:
+    """Largest force component [eV/A] and pressure [GPa] that are left."""
+    return {
         "max_force": float(np.abs(atoms.get_forces()).max()),
         "pressure": float(-atoms.get_stress()[:3].mean() / units.GPa),
-        "seconds": time.perf_counter() - started,
     }
 
 
@@ -278,13 +286,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         engine.check_available()
         print(f"{name}: {engine.level_of_theory}", flush=True)
         if options.structure is not None:
-            atoms, numbers = read(options.structure), {}
+            # Wherever it was relaxed: what is left is what the engine itself says.
+            atoms = read(options.structure)
+            atoms.calc = calculator_of(engine)
+            numbers = rest_of(atoms)
         else:
             cheap = isinstance(engine, AseEngine)
             guide = None if cheap else calculator_of(parse_engine({"name": "chgnet"}))
-            atoms, numbers = relaxed(
-                lialcl4(), calculator_of(engine), guide, logfile=None if cheap else "-"
-            )
+            atoms, numbers = relaxed(lialcl4(), calculator_of(engine), guide, logfile=None if cheap else "-")
         level = engine.level_of_theory
         functional = functional_of(level, options.functional)
         rows[level] = {

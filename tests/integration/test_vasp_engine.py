@@ -1,5 +1,8 @@
 """The VASP engine on the stand-in VASP: atomate2, custodian, files and parsers are the real ones."""
 
+import io
+import os
+import tarfile
 from types import SimpleNamespace
 
 import dpdata
@@ -306,6 +309,41 @@ def test_labels_that_the_job_has_no_time_for_are_not_begun(folder, monkeypatch):
     (done,) = VaspEngine().single_points([cell(), cell()], where)
     assert done.status is LabelStatus.CONVERGED
     assert [path.name for path in where.iterdir()] == ["label-0000"]
+
+
+def test_a_program_that_never_begins_is_an_error_and_no_crashed_label(folder, monkeypatch):
+    monkeypatch.setenv("LAOC_VASP_COMMAND", "env no_such_vasp")
+    VaspEngine().check_available()
+    with pytest.raises(EngineUnavailableError, match=r"VASP has not begun: .*no_such_vasp.*left no OUTCAR"):
+        label(VaspEngine(), folder())
+    with pytest.raises(EngineUnavailableError, match="VASP has not begun"):
+        VaspEngine().run_segment(MDState(cell(900)), Segment("nvt", 3, 1.0, 900, 900, 0.0, 1, 1), folder())
+
+
+def test_a_missing_potcar_is_an_error_on_the_worker_too(folder, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("LAOC_VASP_POTCAR_DIR", str(tmp_path / "empty"))
+    with pytest.raises(EngineUnavailableError, match="POTCAR"):
+        label(VaspEngine(), folder())
+
+
+def test_the_program_for_the_gamma_point_is_the_one_that_runs(folder, tmp_path, monkeypatch):
+    program = os.environ["LAOC_VASP_COMMAND"]
+    monkeypatch.setenv("LAOC_VASP_COMMAND", "false")
+    # Its last word is on no PATH, as in a container: custodian would take the standard program.
+    monkeypatch.setenv(
+        "LAOC_VASP_GAMMA_COMMAND", f"sh -c 'echo ran >> {tmp_path}/log; exec {program}' vasp_gam"
+    )
+    assert label(VaspEngine(), folder()).status is LabelStatus.CONVERGED
+    assert (tmp_path / "log").read_text() == "ran\n"
+
+
+def test_a_rejected_label_keeps_its_log(vasp, folder):
+    vasp("exploding")
+    point = label(VaspEngine(), folder())
+    assert point.status is LabelStatus.CONVERGED
+    with tarfile.open(fileobj=io.BytesIO(point.log)) as archive:
+        assert {"INCAR", "OSZICAR"} <= set(archive.getnames())
 
 
 def test_a_corrected_label_is_the_label(vasp, folder):
