@@ -148,13 +148,15 @@ class CampaignPlan(Model):
             seeds += f", quenched at {', '.join(f'{rate:g}' for rate in self.quench_rates)} K/ps"
         if self.reference_runs:
             seeds += f"; each is run on for {self.reference_steps} MD steps"
+        glasses = f"{self.productions} glass{'es' if self.productions > 1 else ''}"
+        production = f"production: {glasses} of {span(self.production_steps)} MD steps"
         stages = ", ".join(f"{name} {span(bounds)}" for name, bounds in self.stages.items())
         return (
             f"{len(self.rows)} composition{'s' if len(self.rows) > 1 else ''}, labeled by {self.level_of_theory}",
             seeds,
             learning,
             f"labels: {span(self.labels)}",
-            f"production: {self.productions} glasses, {span(self.production_steps)} MD steps each",
+            production,
             f"jobs: {span(self.jobs)} ({stages})",
         )
 

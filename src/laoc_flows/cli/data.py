@@ -11,7 +11,12 @@ import typer
 from laoc_flows.cli.console import fails_clearly, say
 from laoc_flows.cli.options import WorkspaceOption, open_workspace
 
-data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Labels as files for other programs.")
+data = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="Labels as files for other programs.",
+)
 
 
 class Format(StrEnum):

@@ -7,7 +7,12 @@ import typer
 from laoc_flows.cli.console import fails_clearly, say
 from laoc_flows.cli.options import WorkspaceOption, open_workspace
 
-db = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded MongoDB of a workspace.")
+db = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="The embedded MongoDB of a workspace.",
+)
 
 
 @fails_clearly

@@ -15,6 +15,7 @@ from laoc_flows.cli.options import WorkspaceOption, open_workspace
 potential = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
     help="Potentials: list, show, compare, and export as files.",
 )
 _KEY = 12
