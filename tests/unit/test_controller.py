@@ -399,7 +399,7 @@ def test_what_was_not_reached_is_a_warning(tmp_path):
     class Lags(Walkers):
         def run_segment(self, state, segment, directory):
             found = super().run_segment(state, segment, directory)
-            found.rows[:, 1] += 200
+            found.rows[:, 1] += 400
             return found
 
     stages = [
@@ -408,10 +408,10 @@ def test_what_was_not_reached_is_a_warning(tmp_path):
         stage("hold", 300, time=1.2),
     ]
     progress, _, _ = run(tmp_path, Lags(), stages, atoms=cell(0.7 * EQUILIBRIUM))
-    melt, quench, hold, pressure = warnings_of(progress.records)
-    assert melt == "melt: ended at 1700 K, not at 1500 K"
-    assert quench == "quench: ended at 500 K, not at 300 K"
-    assert hold.startswith("hold: ended at 500 K")
+    # 24 atoms at 1500 K fluctuate by 250 K: 400 K are no wonder there.
+    quench, hold, pressure = warnings_of(progress.records)
+    assert quench == "quench: ended at 700 K, not at 300 K"
+    assert hold.startswith("hold: ended at 700 K")
     assert "hold: the mean pressure at this volume is 2.1" in pressure
     assert pressure.endswith("not 0 GPa: the cell is not at its density")
     progress, _, _ = run(tmp_path, Walkers(), stages)
@@ -435,3 +435,23 @@ def test_a_recording_without_forces_takes_no_memory_for_them_and_keeps_what_it_i
         progress, state, *_ = controller.advance(progress, state, only, 10**9, tmp_path)
     assert set(only.frame_stage) == {1}
     assert len(only.of_stage(0)) == len(recording.of_stage(0)) == 200
+
+
+def test_a_short_stage_of_a_small_cell_is_not_blamed_for_its_fluctuation(tmp_path):
+    """Canonical fluctuations that remember themselves for half a picosecond: one warning in hundreds of stages."""
+
+    class Fluctuates(Walkers):
+        def run_segment(self, state, segment, directory):
+            found = super().run_segment(state, segment, directory)
+            rng = np.random.default_rng(segment.seed)
+            keep = np.exp(-segment.time_step / 500.0)
+            noise, value = [], rng.normal()
+            for _ in found.rows:
+                value = keep * value + np.sqrt(1 - keep**2) * rng.normal()
+                noise.append(value)
+            found.rows[:, 1] *= 1 + np.array(noise) * np.sqrt(2 / (3 * len(SYMBOLS) - 3))
+            return found
+
+    stages = [stage(f"hold {i}", 900, time=2.0) for i in range(40)]
+    progress, _, _ = run(tmp_path, Fluctuates(), [*stages, stage("last", 300)], every=50)
+    assert len([text for text in warnings_of(progress.records) if "ended at" in text]) <= 2

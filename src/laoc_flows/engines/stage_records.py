@@ -21,6 +21,8 @@ _LEAST_ROWS = 10
 _BLOCKS = 5
 _TELLING = 1.0
 """Length from which a stage says something of its temperature and pressure [ps]."""
+_MEMORY = 0.5
+"""Time after which a kinetic temperature has forgotten itself [ps]."""
 _ERRORS, _HALF_A_TENTH, _PRESSURE = 3.0, 0.05, 0.5
 _CM3 = 1e24
 _PROFILE_POINTS = 2000
@@ -73,7 +75,11 @@ def record_stage(
         still_to_go = slope * (steps[-1] - steps)
         known = {
             "temperature": block_average(temperature, "K"),
-            "final_temperature": block_average((temperature + still_to_go)[-last:], "K"),
+            "final_temperature": _final_temperature(
+                (temperature + still_to_go)[-last:],
+                (steps[-1] - steps[-last:][0]) * time_step / 1000.0,
+                len(recording.symbols),
+            ),
             "rate": _rate(steps * time_step / 1000.0, temperature) if stage.cools else None,
             "pressure": block_average(pressure, "GPa"),
             "density": block_average(_mass(recording.symbols) * _CM3 / volume, "g/cm^3"),
@@ -96,6 +102,17 @@ def record_stage(
         n_frames=len(frames),
         **known,
     )
+
+
+def _final_temperature(temperature: np.ndarray, time: float, n_atoms: int) -> Measured:
+    """Mean with an error that a window of few independent samples cannot make too small.
+
+    A cell in contact with a bath has a kinetic temperature that fluctuates by T sqrt(2 / (3 N - 3)).
+    """
+    mean = block_average(temperature, "K")
+    fluctuation = abs(mean.value) * np.sqrt(2.0 / max(1, 3 * n_atoms - 3))
+    floor = float(fluctuation / np.sqrt(max(1.0, time / _MEMORY)))
+    return mean.model_copy(update={"standard_error": max(mean.standard_error or 0.0, floor)})
 
 
 def quench_rate(records: Sequence[StageRecord]) -> Measured | None:
