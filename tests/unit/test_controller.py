@@ -386,7 +386,7 @@ def test_another_thermostat_or_time_step_drops_the_restart_file_of_the_engine(tm
 
     stages = [
         stage("melt", 1500),
-        stage("more", 1500),
+        stage("more", 1500, time_step=2.0),
         stage("weak", 1500, thermostat="measure"),
         stage("short", 1500, thermostat="measure", time_step=1.0),
         stage("last", 1500, thermostat="measure", time_step=1.0),

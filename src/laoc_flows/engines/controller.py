@@ -277,7 +277,8 @@ class Controller:
         if after.stage == before.stage or after.stage >= len(self.stages):
             return state
         one, other = self.stages[before.stage], self.stages[after.stage]
-        same = one.thermostat == other.thermostat and one.time_step == other.time_step
+        steps = [stage.time_step or self.time_step for stage in (one, other)]
+        same = one.thermostat == other.thermostat and steps[0] == steps[1]
         return state if same else MDState(state.atoms)
 
     def _wait_for_melt(self, progress: Progress, recording: Recording, total: int) -> Progress:
