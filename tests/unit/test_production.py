@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import make_supercell
 from jobflow import CURRENT_JOB, JobStore, run_locally
 from maggma.stores import MemoryStore
+from monty.json import MontyDecoder, MontyEncoder
 from pydantic import ValidationError
 
 from laoc_flows.analysis import Analysis, Trajectory
@@ -343,6 +344,10 @@ def test_a_protocol_takes_the_place_of_the_parameters():
     assert production.frame_every == 50
     # At least: the melt of a cell that never is one.
     assert glass_steps(production, 10.0) == (5000, 5000 + 35000 + 5000 + 50000)
+    # As it travels between jobs.
+    assert Production.model_validate(production.model_dump(mode="json")) == production
+    again = json.loads(json.dumps(GlassMaker(production), cls=MontyEncoder), cls=MontyDecoder)
+    assert again.production == production
     own = Production(protocol={"preset": "dai2023"})
     assert own.rates == (None,)
     assert own.glass_runs() == ((0, None),)

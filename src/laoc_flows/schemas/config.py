@@ -309,7 +309,10 @@ class Production(Model):
             msg = "temperature must be below melt_temperature"
             raise ValueError(msg)
         if self.protocol is not None:
-            _check_protocol(self.protocol, sorted(self.model_fields_set & _IN_PROTOCOL))
+            # By their values, not by what was set: a dump that comes back has all of them.
+            fields = type(self).model_fields
+            changed = [name for name in sorted(_IN_PROTOCOL) if getattr(self, name) != fields[name].default]
+            _check_protocol(self.protocol, changed)
         return self
 
     @property
@@ -386,6 +389,7 @@ def _check_protocol(protocol: AnyProtocol, given: Sequence[str]) -> None:
         msg = f"protocol says it all: leave out {', '.join(given)}"
         raise ValueError(msg)
     last = protocol.stages()[-1]
-    if last.ensemble != "nvt" or last.thermostat != "measure" or last.cools:
+    steady = last.start_temperature == last.end_temperature
+    if last.ensemble != "nvt" or last.thermostat != "measure" or not steady:
         msg = "the last stage of protocol must be a run that is analyzed: nvt, one temperature, thermostat: measure"
         raise ValueError(msg)
