@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,7 +63,13 @@ def current_store() -> JobStore:
     return store
 
 
-def finished(model: type[_Model], schema_name: str, key: str, field: str = "output") -> _Model | None:
+def finished(
+    model: type[_Model],
+    schema_name: str,
+    key: str,
+    field: str = "output",
+    where: Mapping[str, Any] | None = None,
+) -> _Model | None:
     """Output of an earlier job with the same content address, from any campaign or launch.
 
     Makes a restart cheap and safe: a job that was killed after it stored its output, or whose work another
@@ -77,9 +83,12 @@ def finished(model: type[_Model], schema_name: str, key: str, field: str = "outp
         Identity of the document.
     field : str
         Where in a stored job the document is.
+    where : mapping, optional
+        Further conditions, where not every document with the key will do.
     """
     store = current_store()
-    found = store.docs_store.query_one({f"{field}.schema_name": schema_name, f"{field}.key": key}, {field: 1})
+    query = {f"{field}.schema_name": schema_name, f"{field}.key": key, **(where or {})}
+    found = store.docs_store.query_one(query, {field: 1})
     for part in field.split("."):
         found = found[part] if found is not None else None
     return None if found is None else model.model_validate(_plain(found))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import dpdata
 import numpy as np
@@ -115,7 +116,9 @@ def test_the_ranges_of_the_card_are_those_of_the_labels(store, tmp_path):
     assert not (tmp_path / "few" / "test").exists()
 
 
-def test_levels_of_theory_are_never_mixed_and_nothing_is_written_for_a_mistake(store, job_store, tmp_path):
+def test_levels_of_theory_are_never_mixed_and_nothing_is_written_for_a_mistake(
+    store, job_store, tmp_path, monkeypatch
+):
     other = batch(job_store, B, [0.9])
     other = other.model_copy(
         update={
@@ -138,6 +141,12 @@ def test_levels_of_theory_are_never_mixed_and_nothing_is_written_for_a_mistake(s
         export_labels(store, tmp_path / "one", "level_of_theory ~ vasp")
     with pytest.raises(InputError, match="there is no format 'npy'"):
         export_labels(store, tmp_path / "set", fmt="npy")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match=r"here: is there already -- give a folder that is new"):
+        export_labels(store, Path(), "level_of_theory ~ vasp")
+    (tmp_path / "here").rmdir()
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         export_labels(store, tmp_path / "file" / "set", "level_of_theory ~ vasp")

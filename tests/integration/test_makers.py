@@ -295,6 +295,7 @@ def test_a_batch_that_outlasts_its_job_goes_on_in_another(store, monkeypatch):
                 yield point
 
     frames = [crystal(0.1 * i, 0, 0) for i in range(5)]
+    # What is done goes through a job of its own as well, which finds it.
     for engine, expected in ((Slow(), [5, 3, 1]), (Slow(labels_per_job=3), [3, 1, 2])):
         calls.clear()
         other = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
@@ -309,6 +310,58 @@ def test_a_batch_that_outlasts_its_job_goes_on_in_another(store, monkeypatch):
         assert [record.status.value for record in batch.records] == ["converged"] * 5
         assert [record.temperature for record in batch.records] == [1.0, 2.0, 3.0, 4.0, 5.0]
         assert len(list(other.query({"output.schema_name": "label_batch"}))) == 1
+
+
+def test_a_label_that_the_end_of_the_job_stopped_has_another_try(store, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: 0.0))
+    monkeypatch.setenv("LAOC_JOB_WALLTIME", "100")
+    tries = []
+
+    class Stopped(Springs):
+        def single_points(self, frames, directory):
+            for frame, point in zip(frames, super().single_points(frames, directory), strict=True):
+                now[0] += 60.0
+                tries.append(round(float(frame.positions[0, 0]), 3))
+                late = tries.count(tries[-1]) == 1 and tries[-1] == 0.0
+                yield SinglePoint(LabelStatus.UNCONVERGED, "stopped at the walltime") if late else point
+
+    frames = [crystal(0.1 * i, 0, 0) for i in range(3)]
+    batch = outcome(LabelBatch, store, Stopped().static_maker().make(frame_set(store, frames)))
+    assert [record.status.value for record in batch.records] == ["converged"] * 3
+    assert sorted(tries) == [0.0, 0.0, 0.1, 0.2]
+
+
+def test_a_second_try_keeps_corrections_and_does_not_compute_what_was_refused(store):
+    asked = []
+
+    class Fussy(Springs):
+        broken: bool = True
+        schedules: ClassVar = (*Springs.schedules, "broken")
+
+        def single_points(self, frames, directory):
+            for index, point in enumerate(super().single_points(frames, directory)):
+                asked.append(index)
+                if self.broken and index == 0:
+                    yield SinglePoint(LabelStatus.CRASHED, "a node")
+                elif point.status is LabelStatus.CONVERGED:
+                    yield replace(point, corrections=(Correction(handler="BRMIX"),))
+                else:
+                    yield point
+
+    frames = frame_set(store, [crystal(), crystal(0.1, 0, 0), crystal(0, 800.3, 0)])
+    first = outcome(LabelBatch, store, Fussy().static_maker().make(frames))
+    assert [record.status.value for record in first.records] == ["crashed", "converged", "rejected: force"]
+    asked.clear()
+    second = outcome(LabelBatch, store, Fussy(broken=False).static_maker().make(frames))
+    assert asked == [0]
+    assert [record.status.value for record in second.records] == ["converged", "converged", "rejected: force"]
+    assert [record.corrections[0].handler for record in second.records[:2]] == ["BRMIX"] * 2
+    assert second.records[2] == first.records[2]
+    # The failed document is still there, and hides nothing.
+    asked.clear()
+    assert outcome(LabelBatch, store, Fussy(broken=False).static_maker().make(frames)) == second
+    assert asked == []
 
 
 def test_the_settings_of_the_dynamics_are_part_of_a_run(store):

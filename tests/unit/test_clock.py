@@ -7,6 +7,7 @@ import pytest
 
 from laoc_flows.engines import clock
 from laoc_flows.engines.clock import JobClock
+from laoc_flows.errors import ServiceError
 from laoc_flows.settings import Settings
 
 
@@ -49,6 +50,17 @@ def test_the_second_job_of_an_allocation_has_what_the_first_has_left(now, monkey
     second = JobClock(Settings(job_walltime=6000))
     # Less what is kept to store what was made.
     assert second.left(1.0) == 2200 - 60
+
+
+def test_what_could_only_fail_is_not_begun(now, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(now.time) + 100))
+    with pytest.raises(ServiceError, match="ends in 100 s: the job was not begun"):
+        JobClock(Settings()).check_begin()
+    # An end that is past is no end: the allocation was extended.
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(now.time) - 100))
+    extended = JobClock(Settings())
+    extended.check_begin()
+    assert extended.left(7.0) == 7.0
 
 
 def test_the_real_clock_goes_forward():

@@ -15,6 +15,7 @@ from pydantic import Field
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.controller import Controller, Progress
 from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun, SinglePoint
+from laoc_flows.engines.melting import judged_stages, melting_stages
 from laoc_flows.engines.recording import Recording
 from laoc_flows.engines.stage_records import warnings_of
 from laoc_flows.errors import InputError
@@ -455,3 +456,63 @@ def test_a_short_stage_of_a_small_cell_is_not_blamed_for_its_fluctuation(tmp_pat
     stages = [stage(f"hold {i}", 900, time=2.0) for i in range(40)]
     progress, _, _ = run(tmp_path, Fluctuates(), [*stages, stage("last", 300)], every=50)
     assert len([text for text in warnings_of(progress.records) if "ended at" in text]) <= 2
+
+
+def test_a_relaxation_that_fails_is_begun_again_once_too(tmp_path):
+    calls = []
+
+    class Struck(Walkers):
+        strikes: int = 1
+
+        def run_segment(self, state, segment, directory):
+            found = super().run_segment(state, segment, directory)
+            calls.append(segment.ensemble)
+            return replace(found, failure="a node") if calls.count("relax") <= self.strikes else found
+
+    stages = [stage("melt", 1500)]
+    progress, _, _ = run(tmp_path, Struck(), stages, relax=5)
+    assert progress.failure == ""
+    assert calls == ["relax", "relax", "nvt"]
+    calls.clear()
+    progress, _, _ = run(tmp_path, Struck(strikes=2), stages, relax=5)
+    assert progress.failure == "relaxation: a node"
+    assert calls == ["relax", "relax"]
+
+
+def test_a_segment_without_a_step_is_begun_again_once(tmp_path):
+    calls = []
+
+    class Late(Walkers):
+        def run_segment(self, state, segment, directory):
+            calls.append(segment)
+            if len(calls) == 1:
+                return SegmentRun(0, [], [], np.empty((0, 5)), state)
+            return super().run_segment(state, segment, directory)
+
+    progress, _, _ = run(tmp_path, Late(), [stage("melt", 1500)])
+    assert progress.failure == ""
+    assert calls[0] == calls[1]
+
+
+def test_a_melt_at_constant_pressure_ends_in_its_mean_cell(tmp_path):
+    stages = [
+        stage("melt", 1500, time=4.0, until_melted=True, ensemble="npt"),
+        stage("hold", 1500),
+        stage("quench", 1500, 300),
+    ]
+    progress, _, recording = run(tmp_path, Walkers(stride=0.3), stages)
+    volumes = recording.of_stage(0)[:, 5]
+    assert progress.records[1].volume == pytest.approx(volumes[len(volumes) // 2 :].mean())
+
+
+def test_the_frames_of_every_melt_that_is_waited_for_are_judged():
+    stages = [
+        stage("first", 2000, until_melted=True),
+        stage("cool", 2000, 1200),
+        stage("second", 1200, until_melted=True),
+        stage("quench", 1200, 300),
+        stage("hold", 300),
+    ]
+    assert judged_stages(stages) == {0, 2}
+    assert list(melting_stages(stages)) == [2]
+    assert judged_stages(stages[3:]) == set()

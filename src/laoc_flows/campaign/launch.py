@@ -163,7 +163,12 @@ def _failed_labels(store: JobStore, campaign_id: str) -> set[JobId]:
         f"metadata.{METADATA_KEY}.campaign": campaign_id,
         "output.records.status": {"$in": [LabelStatus.CRASHED.value, LabelStatus.UNCONVERGED.value]},
     }
-    return {(row["uuid"], row["index"]) for row in store.docs_store.query(query, ["uuid", "index"])}
+    found = {(row["uuid"], row["index"]) for row in store.docs_store.query(query, ["uuid", "index"])}
+    last: dict[str, int] = {}
+    for row in store.docs_store.query({"uuid": {"$in": [uuid for uuid, _ in found]}}, ["uuid", "index"]):
+        last[row["uuid"]] = max(last.get(row["uuid"], 0), row["index"])
+    # One that other jobs have replaced made these already: run again, it would make them twice.
+    return {(uuid, index) for uuid, index in found if index == last[uuid]}
 
 
 def run(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 from laoc_flows.campaign.expect import Refusal
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.controller import Controller
+from laoc_flows.engines.melting import between_falls
 from laoc_flows.errors import InputError
 from laoc_flows.schemas.config import Production, ReferenceSampling
 from laoc_flows.schemas.protocol import Stage
@@ -88,7 +89,10 @@ def glass_steps(production: Production, rate: float | None) -> Bounds:
         whole = stage.steps(production.md_time_step)
         if stage.until_melted:
             never.append(steps[0] + whole)
-        least = min(whole, production.frame_every) if stage.until_melted else whole
+        frame = max(
+            1, round(production.frame_interval * 1000.0 / (stage.time_step or production.md_time_step))
+        )
+        least = min(whole, frame) if stage.until_melted else whole
         most = whole * (stage.equilibrate.attempts if stage.equilibrate is not None else 1)
         steps = add(steps, (least, most))
     return min([steps[0], *never]), steps[1]
@@ -292,9 +296,9 @@ def too_long(steps: int, key: str) -> Refusal | None:
 
 def _never_melts(controller: Controller, key: str) -> Refusal | None:
     """Refuse a melt of which too few frames are kept to see that it is one."""
-    frames = 0
-    for stage in controller.stages:
-        frames += stage.steps(controller.time_step) // controller.frame_every(stage)
+    for index, stage in enumerate(controller.stages):
+        judged = [controller.stages[i] for i in between_falls(controller.stages, index) if i <= index]
+        frames = sum(each.steps(controller.time_step) // controller.frame_every(each) for each in judged)
         if stage.until_melted and frames < _LEAST_FRAMES:
             message = f"keeps {frames} frames until the end of stage {stage.name!r}: too few to see it melt"
             return message, "choose it smaller, or a longer melt", key

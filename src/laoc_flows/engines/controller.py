@@ -177,14 +177,12 @@ class Controller:
         segment = replace(self._segment(progress, stage, budget), time_limit=time_limit)
         run = self.engine.run_segment(state, segment, directory)
         progress = progress.model_copy(update={"corrections": progress.corrections + run.corrections})
-        if run.failure and progress.failures < _AGAIN:
+        failure = run.failure or ("" if run.n_steps else "the engine made no step within its time limit")
+        if failure and progress.failures < _AGAIN:
             # From the exact state before it: what it made until it failed is made again.
             progress = progress.model_copy(update={"failures": progress.failures + 1})
             return Advance(progress, state, 0, segment.n_steps, run.log)
         recording.add(run, progress.stage, progress.step)
-        failure = run.failure
-        if not failure and run.n_steps == 0:
-            failure = "the engine made no step within its time limit"
         progress = progress.model_copy(
             update={"step": progress.step + run.n_steps, "failures": 0, "failure": failure}
         )
@@ -211,6 +209,12 @@ class Controller:
                 time_limit=time_limit,
             )
             run = self.engine.run_segment(state, segment, directory)
+        if run.failure and progress.failures < _AGAIN:
+            update = {
+                "failures": progress.failures + 1,
+                "corrections": progress.corrections + run.corrections,
+            }
+            return Advance(progress.model_copy(update=update), state, 0, 1, run.log)
         atoms = run.state.atoms.copy()
         rng = np.random.default_rng(derive_seed(self.seed, "velocities"))
         thermalize_momenta(atoms, temperature_K=first, rng=rng)
@@ -218,6 +222,7 @@ class Controller:
         progress = progress.model_copy(
             update={
                 "relaxed": True,
+                "failures": 0,
                 "corrections": progress.corrections + run.corrections,
                 "failure": run.failure and f"relaxation: {run.failure}",
             }
@@ -262,7 +267,10 @@ class Controller:
         if progress.failure:
             return self._ended(progress, recording, "stopped", progress.failure), state
         if stage.until_melted:
-            return self._wait_for_melt(progress, recording, total), state
+            waited = self._wait_for_melt(progress, recording, total)
+            if waited.stage > progress.stage and not waited.failure:
+                state = self._mean_cell(progress, state, recording)
+            return waited, state
         if stage.equilibrate is not None:
             if progress.step - progress.volume_from < total * progress.volume_runs:
                 return progress, state

@@ -11,7 +11,7 @@ from jobflow import JobStore
 from laoc_flows.blobs import BlobRef, get_blob
 from laoc_flows.engines.dynamics import SinglePoint
 from laoc_flows.frames import decode_frames
-from laoc_flows.schemas.label import PART, LabelStatus
+from laoc_flows.schemas.label import PART, Correction, LabelStatus
 
 # A batch is an output of its own; the labels that a run gives are within the output of the run.
 _PLACES: tuple[tuple[dict[str, Any], str], ...] = (
@@ -56,14 +56,19 @@ def known_points(store: JobStore, keys: Collection[str]) -> dict[str, SinglePoin
                 if digest not in shards:
                     reference = {name: batch["shard"][name] for name in BlobRef.model_fields}
                     shards[digest] = decode_frames(get_blob(store, BlobRef.model_validate(reference)))
-                found[record["key"]] = _point(shards[digest][record["index"]])
+                found[record["key"]] = _point(shards[digest][record["index"]], record)
     return found
 
 
-def _point(frame: Atoms) -> SinglePoint:
+def _point(frame: Atoms, record: dict[str, Any]) -> SinglePoint:
+    done = tuple(
+        Correction(**{name: each[name] for name in Correction.model_fields})
+        for each in record.get("corrections") or ()
+    )
     return SinglePoint(
         LabelStatus.CONVERGED,
         energy=float(frame.get_potential_energy()),
         forces=frame.get_forces(),
         stress=frame.get_stress(),
+        corrections=done,
     )

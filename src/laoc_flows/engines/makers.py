@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ase import Atoms
-from jobflow import CURRENT_JOB, Flow, Response
+from jobflow import CURRENT_JOB, Flow, Job, Response
 
 from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
 from laoc_flows.engines.base import Engine
@@ -14,7 +15,7 @@ from laoc_flows.engines.clock import DAY, JobClock
 from laoc_flows.engines.controller import Controller
 from laoc_flows.engines.dynamics import SinglePoint
 from laoc_flows.engines.known_labels import known_points
-from laoc_flows.engines.labels import LOG_TYPE, batch_of, merged, outcome_of, too_close
+from laoc_flows.engines.labels import LOG_TYPE, Outcome, batch_of, merged, outcome_of, too_close
 from laoc_flows.engines.runs import Checkpoint, Run
 from laoc_flows.engines.stage_records import profile_of
 from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames, geometry_key
@@ -28,11 +29,12 @@ from laoc_flows.jobs import (
     stamp,
 )
 from laoc_flows.schemas.base import Provenance
-from laoc_flows.schemas.label import PART, FrameSet, LabelBatch, MDResult
+from laoc_flows.schemas.label import PART, FrameSet, LabelBatch, LabelRecord, LabelStatus, MDResult
 from laoc_flows.schemas.protocol import LabelLimits, Stage
 from laoc_flows.settings import Settings
 
-_STATE_TYPE = "application/x-npz"
+# Of a batch whose labels would all come out the same again.
+_SETTLED = {"output.records.status": {"$nin": [LabelStatus.CRASHED.value, LabelStatus.UNCONVERGED.value]}}
 
 
 def _here() -> dict[str, Any]:
@@ -86,18 +88,21 @@ class LabelMaker(LaocMaker):
             Frames to label.
         """
         key = self._key(frames)
-        done = finished(LabelBatch, PART if frames.is_part else "label_batch", key)
-        if done is not None and done.settled:
+        schema = PART if frames.is_part else "label_batch"
+        if (done := finished(LabelBatch, schema, key, where=_SETTLED)) is not None:
             return done
         store = current_store()
         atoms_list = decode_frames(get_blob(store, frames.frames))
         most = self.engine.labels_per_job
         if most is not None and len(atoms_list) > most:
             return self._in_parts(frames, most)
-        points = self._points(atoms_list)
+        tried = finished(LabelBatch, schema, key)
+        points = self._points(atoms_list, tried.records if tried is not None else ())
         unknown = (None,) * len(atoms_list)
         outcomes = [
-            outcome_of(atoms, point, self.engine.level_of_theory, self.limits, temperature, deviation)
+            Outcome(point, None)
+            if isinstance(point, LabelRecord)
+            else outcome_of(atoms, point, self.engine.level_of_theory, self.limits, temperature, deviation)
             # Shorter where the time of the job was over.
             for atoms, point, temperature, deviation in zip(
                 atoms_list,
@@ -117,19 +122,26 @@ class LabelMaker(LaocMaker):
             spread=None if begun or frames.is_part else self.limits.energy_spread,
         )
         if begun:
-            return self._go_on(frames, batch, atoms_list[len(points) :])
+            return self._go_on(frames, batch, atoms_list)
         return batch.model_copy(update={"schema_name": PART}) if frames.is_part else batch
 
-    def _points(self, atoms_list: list[Atoms]) -> list[SinglePoint]:
+    def _points(
+        self, atoms_list: list[Atoms], tried: Sequence[LabelRecord]
+    ) -> list[SinglePoint | LabelRecord]:
         """Outcomes of the frames, up to the first that the job has no time for; what is known is not computed."""
         level, floors = self.engine.level_of_theory, self.limits.distance_floor.distances
         keys = [geometry_key(atoms, level) for atoms in atoms_list]
         there = known_points(current_store(), keys)
+        # What an earlier try has refused for what it is would be refused again.
+        refused = {record.key: record for record in tried if record.status.value.startswith("rejected")}
         found = [
-            too_close(atoms, floors) or there.get(key) for atoms, key in zip(atoms_list, keys, strict=True)
+            too_close(atoms, floors) or there.get(key) or refused.get(key)
+            for atoms, key in zip(atoms_list, keys, strict=True)
         ]
         wanted = [atoms for atoms, point in zip(atoms_list, found, strict=True) if point is None]
         clock, longest = JobClock(Settings.load()), 0.0
+        if wanted:
+            clock.check_begin()
         computed: list[SinglePoint] = []
         with scratch_directory("label") as directory:
             begun = clock.elapsed
@@ -139,58 +151,58 @@ class LabelMaker(LaocMaker):
                 if clock.left(DAY) < longest:
                     # A label that is begun too late would be stopped, and would be none.
                     break
-        points = []
+        points: list[SinglePoint | LabelRecord] = []
         for known in found:
             if known is None and not computed:
                 break
             points.append(known if known is not None else computed.pop(0))
         return points
 
-    def _go_on(self, frames: FrameSet, begun: LabelBatch, rest: list[Atoms]) -> Response[LabelBatch]:
-        """Leave what is left of a batch to another job."""
-        done = len(begun.records)
-        job = self.make(
-            FrameSet(
-                frames=put_blob(current_store(), encode_frames(rest), MEDIA_TYPE),
-                n_frames=len(rest),
-                temperatures=frames.temperatures[done:],
-                deviations=frames.deviations[done:],
-                provenance=frames.provenance,
-                is_part=True,
-            )
-        )
-        job.name = _named(f"from {done + 1}")
-        limits = None if frames.is_part else self.limits
-        whole = merge_labels([begun, job.output], self._key(frames), limits)
-        whole.name = _named("together")
-        flow = Flow([job, whole], output=whole.output)
-        stamp(flow, **_here())
-        return Response(replace=flow)
+    def _go_on(self, frames: FrameSet, begun: LabelBatch, atoms_list: list[Atoms]) -> Response[LabelBatch]:
+        """Leave what is left of a batch to other jobs.
 
-    def _in_parts(self, frames: FrameSet, most: int) -> Response[LabelBatch]:
-        store = current_store()
-        atoms_list = decode_frames(get_blob(store, frames.frames))
-        jobs = []
-        for first in range(0, len(atoms_list), most):
-            part = atoms_list[first : first + most]
-            last = first + len(part)
-            job = self.make(
-                FrameSet(
-                    frames=put_blob(store, encode_frames(part), MEDIA_TYPE),
-                    n_frames=len(part),
-                    temperatures=frames.temperatures[first:last],
-                    deviations=frames.deviations[first:last],
-                    provenance=frames.provenance,
-                    is_part=True,
-                )
-            )
-            job.name = _named(f"{first + 1}-{last} of {len(atoms_list)}")
-            jobs.append(job)
-        whole = merge_labels([job.output for job in jobs], self._key(frames), self.limits)
+        What is done goes through a job of its own as well, which finds it: one that can be run again for the labels that
+        failed, and tries those once more that the end of this job has stopped.
+        """
+        done = len(begun.records)
+        parts = [
+            self._part(frames, atoms_list, 0, done),
+            self._part(frames, atoms_list, done, len(atoms_list)),
+        ]
+        jobs = [self.make(part) for part in parts]
+        jobs[0].name, jobs[1].name = _named(f"up to {done}"), _named(f"from {done + 1}")
+        made = begun.model_copy(update={"schema_name": PART, "key": self._key(parts[0])})
+        return Response(output=made, replace=self._together(jobs, frames))
+
+    @staticmethod
+    def _part(frames: FrameSet, atoms_list: list[Atoms], first: int, last: int) -> FrameSet:
+        part = atoms_list[first:last]
+        return FrameSet(
+            frames=put_blob(current_store(), encode_frames(part), MEDIA_TYPE),
+            n_frames=len(part),
+            temperatures=frames.temperatures[first:last],
+            deviations=frames.deviations[first:last],
+            provenance=frames.provenance,
+            is_part=True,
+        )
+
+    def _together(self, jobs: list[Job], frames: FrameSet) -> Flow:
+        limits = None if frames.is_part else self.limits
+        whole = merge_labels([job.output for job in jobs], self._key(frames), limits)
         whole.name = _named("together")
         flow = Flow([*jobs, whole], output=whole.output)
         stamp(flow, **_here())
-        return Response(replace=flow)
+        return flow
+
+    def _in_parts(self, frames: FrameSet, most: int) -> Response[LabelBatch]:
+        atoms_list = decode_frames(get_blob(current_store(), frames.frames))
+        jobs = []
+        for first in range(0, len(atoms_list), most):
+            last = min(first + most, len(atoms_list))
+            job = self.make(self._part(frames, atoms_list, first, last))
+            job.name = _named(f"{first + 1}-{last} of {len(atoms_list)}")
+            jobs.append(job)
+        return Response(replace=self._together(jobs, frames))
 
 
 @laoc_job(output_schema=LabelBatch)
@@ -280,9 +292,8 @@ class MDMaker(LaocMaker):
                 [self.limits.model_dump(), veto],
             ]
         )
-        done = finished(MDResult, "md", key)
         # One that an engine has failed is run again; one that stopped for what it is stops again.
-        if done is not None and not done.failed:
+        if (done := finished(MDResult, "md", key, where={"output.failed": {"$ne": True}})) is not None:
             return done
         controller = Controller(
             engine=self.engine,

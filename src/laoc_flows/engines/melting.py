@@ -29,6 +29,18 @@ def melting_stages(stages: Sequence[Stage]) -> range:
     return between_falls(stages, 0) if falls else range(0)
 
 
+def judged_stages(stages: Sequence[Stage]) -> set[int]:
+    """Stages whose frames some verdict on a melt looks at.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        Protocol.
+    """
+    waits = [index for index, stage in enumerate(stages) if stage.until_melted]
+    return {*melting_stages(stages), *(each for index in waits for each in between_falls(stages, index))}
+
+
 def between_falls(stages: Sequence[Stage], index: int) -> range:
     """Stages around one that no fall of the temperature parts from it.
 

@@ -74,13 +74,17 @@ class Run:
     @property
     def failed(self) -> bool:
         """Whether the engine has failed it; a veto and a cell that never melts are no failures of an engine."""
-        records = self.progress.records
-        return bool(self.progress.failure and records) and records[-1].status == "stopped"
+        progress = self.progress
+        if not progress.failure:
+            return False
+        # Without a record it was the relaxation, or a veto, before which nothing is relaxed.
+        return progress.records[-1].status == "stopped" if progress.records else progress.relaxed
 
     def go(self, budget: int) -> None:
         """Run segments until the protocol is over, or the steps of this job are."""
         end = self.n_steps + budget
         clock = JobClock(Settings.load())
+        clock.check_begin()
         limit = clock.left(_HANDOVER)
         first = True
         while not self.controller.done(self.progress) and self.n_steps < end:

@@ -143,21 +143,20 @@ def run_maker(
         try:
             type(maker).make.original(maker, structure)
         except Exception as error:  # noqa: BLE001 -- whatever stops one run, the others go on
-            _check_begun(program, directory)
-            return f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            _check_begun(program, directory, reason)
+            return reason
     return ""
 
 
-def _check_begun(program: list[str], directory: Path) -> None:
+def _check_begun(program: list[str], directory: Path, reason: str) -> None:
     """Raise where VASP has never begun: an installation that does not work is no failure of a frame."""
-    if Path("OUTCAR").exists() or Path("vasprun.xml").exists():
+    errors = Path("std_err.txt")
+    # custodian makes the file when it starts the program: before that, it is the frame whose inputs cannot be made.
+    if Path("OUTCAR").exists() or Path("vasprun.xml").exists() or not errors.exists():
         return
-    said = (
-        " ".join(Path("std_err.txt").read_text(errors="replace").split())
-        if Path("std_err.txt").exists()
-        else ""
-    )
-    msg = f"VASP has not begun: {shlex.join(program)} left no OUTCAR{said and f' and said: {said[-200:]}'}"
+    said = " ".join(errors.read_text(errors="replace").split()) or reason
+    msg = f"VASP has not begun: {shlex.join(program)} left no OUTCAR: {said[-200:]}"
     raise EngineUnavailableError(
         msg, where=str(directory), remedy="start it by hand on this machine; vasp_command is in settings.yaml"
     )

@@ -13,6 +13,7 @@ from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, publish
 from laoc_flows.engines.controller import Controller
 from laoc_flows.engines.labels import LOG_TYPE
 from laoc_flows.engines.lammps_engine import LammpsEngine
+from laoc_flows.engines.melting import judged_stages
 from laoc_flows.engines.runs import Checkpoint, Run
 from laoc_flows.engines.stage_records import profile_of
 from laoc_flows.flows.assess import (
@@ -102,7 +103,7 @@ class GlassMaker(LaocMaker):
                 seed=seed,
             )
             # What is judged and what is analyzed; the others would only fill the memory.
-            kept = {*controller.melting, len(stages) - 1}
+            kept = {*judged_stages(stages), len(stages) - 1}
             run = Run(controller, start, checkpoint, kept_stages=kept)
             run.go(engine.steps_per_job)
         if not controller.done(run.progress):

@@ -236,10 +236,15 @@ def find_potential(store: LaocStore, key: str) -> dict[str, Any]:
     raise QueryError(msg, remedy="'laoc potential list' shows all")
 
 
+def _empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Folder that appears whole, or not at all."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    folder = folder.resolve()
+    if folder == Path.cwd() or folder.is_mount() or (folder.exists() and not _empty(folder)):
         msg = "is there already"
         raise InputError(msg, where=str(folder), remedy="give a folder that is new or empty")
     try:
