@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 from PIL import Image
 
@@ -18,7 +17,7 @@ from laoc_flows import analysis
 from laoc_flows.analysis import Analysis
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.plan import plan
-from laoc_flows.cli.main import app
+from laoc_flows.cli.main import load
 from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.schemas.melt_quench import PRESETS
 from laoc_flows.store.columns import parse_columns
@@ -110,7 +109,7 @@ def test_every_public_result_has_its_fields_listed():
 
 def test_the_command_page_names_every_option_and_every_key():
     page = text_of("analysis/command.md")
-    command = typer.main.get_command(app).commands["analyze"]
+    command = load("analyze")
     options = {
         name
         for parameter in command.params
@@ -174,7 +173,7 @@ def test_the_protocols_of_the_guide_are_planned_as_written(tmp_path, number):
     names = [
         ["melt", "density", "quench", "npt", "hold"],
         ["heat", "melt", "density", "quench", "npt", "hold"],
-        ["heat", "melt", "density", "quench", "hold"],
+        ["heat", "melt", "density", "quench", "npt", "hold"],
     ]
     assert [stage.name for stage in stages] == names[number]
     assert plan(file).seeds == 3 * len(file.melt_quench.trajectories())
