@@ -176,7 +176,10 @@ def physics_of(text: str) -> dict[str, Any]:
 
 def _tree(section: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
-        str(name).upper(): " ".join(_plain(word) for word in keyword.values)
+        # A keyword that stands more than once, as the lines of coordinates do, is a list of keywords.
+        str(name).upper(): " ".join(
+            _plain(word) for each in getattr(keyword, "keywords", [keyword]) for word in each.values
+        )
         for name, keyword in section.keywords.items()
     }
     for name, child in section.subsections.items():
