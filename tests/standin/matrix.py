@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -241,8 +242,9 @@ def outcome(found: SinglePoint | SegmentRun, reference: SinglePoint | SegmentRun
 def _outcome_of_label(found: SinglePoint, reference: SinglePoint) -> str:
     status, reason = found.status, found.reason
     if status is LabelStatus.CONVERGED:
-        # What the Makers refuse of what the engine returns.
-        record, _ = outcome_of(frame(), found, VaspEngine().level_of_theory, LabelLimits())
+        # What the Makers refuse of what the engine returns; there is no store for its log here.
+        silent = dataclasses.replace(found, log=b"")
+        record = outcome_of(frame(), silent, VaspEngine().level_of_theory, LabelLimits()).record
         status, reason = record.status, record.reason
     if status is not LabelStatus.CONVERGED:
         return f"{status.value}: {_words(reason.removeprefix(status.value))}"
