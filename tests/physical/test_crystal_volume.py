@@ -75,6 +75,28 @@ def test_any_engine_can_be_asked_through_its_single_points(benchmark, lialcl4):
         assert pressure == pytest.approx(1.44, abs=0.05)
 
 
+def test_the_rows_of_cp2k_say_what_is_left_and_whether_they_are_a_minimum(benchmark, rows):
+    found = {row["functional"]: row for row in rows.values() if row["engine"] == "cp2k"}
+    assert len(found) == 2
+    dispersed, bare = sorted(found.values(), key=lambda row: row["volume"])
+    assert "/d3bj/" in dispersed["level_of_theory"]
+    assert dispersed["max_force"] < 0.05
+    assert abs(dispersed["pressure"]) < 0.05
+    assert not dispersed.get("falls")
+    assert bare["falls"]
+    for row in (dispersed, bare):
+        atoms = Atoms("Li4Al4Cl16", positions=row["positions"], cell=row["cell"], pbc=True)
+        assert benchmark.shape(atoms)["volume"] == pytest.approx(row["volume"], abs=0.01)
+        assert bonds(atoms).coordination == (4, 4, 4, 4)
+    lines = {
+        line.split("|")[-2].strip().strip("`"): line
+        for line in benchmark.table(rows).splitlines()
+        if "| cp2k |" in line
+    }
+    assert "≥" in lines[bare["level_of_theory"]]
+    assert "≥" not in lines[dispersed["level_of_theory"]]
+
+
 def test_the_page_of_the_documentation_is_the_table_of_the_results(benchmark, rows):
     page = benchmark.TABLE.read_text()
     assert page == benchmark.table(rows)
