@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -112,6 +113,33 @@ def scratch_directory(name: str) -> Iterator[Path]:
     yield path
     # Not in a finally: after a failure the logs stay for the user.
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def lasting_directory(name: str, key: str) -> Iterator[Path]:
+    """Directory under the configured scratch that a job finds again after a kill, removed at the end.
+
+    Where another process is working in it, which happens when a job runs twice, it is a temporary one instead.
+
+    Parameters
+    ----------
+    name : str
+        What the job does.
+    key : str
+        Content address of what it makes.
+    """
+    root = Settings.load().scratch
+    path = root / f"{name}-{key[:16]}"
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            with scratch_directory(name) as temporary:
+                yield temporary
+            return
+        yield path
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def stamp(work: Job | Flow, **fields: Any) -> Job | Flow:

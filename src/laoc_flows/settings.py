@@ -80,6 +80,10 @@ class Settings(BaseSettings):
         None,
         description="CP2K's basis sets and potentials [path]; none: CP2K_DATA_DIR, or the package's /usr/share/cp2k",
     )
+    deepmd_python: Path | None = Field(
+        None,
+        description="Python of an environment that has DeePMD-kit with PyTorch [path]; none: the one that runs this",
+    )
     job_walltime: float | None = Field(
         None,
         gt=60,
@@ -124,6 +128,12 @@ class Settings(BaseSettings):
     @classmethod
     def _expanded(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().resolve()
+
+    @field_validator("deepmd_python")
+    @classmethod
+    def _python(cls, value: Path | None) -> Path | None:
+        # Not resolved: the link in a virtual environment is what makes it one.
+        return None if value is None else value.expanduser().absolute()
 
     @field_validator("lmp_command", "packmol_command", "vasp_command", "vasp_gamma_command", "cp2k_command")
     @classmethod

@@ -43,7 +43,7 @@ def makers(spec):
         Cp2kEngine().static_maker(),
         SeedMaker(spec.engine, spec.melt_quench, LabelLimits()),
         ReferenceProductionMaker(spec.engine, ReferenceProduction(), LabelLimits()),
-        TrainMaker(spec.learning.training, spec.learning.soft_core),
+        TrainMaker(spec.learning),
         CommitteeMaker(spec.learning),
         ExploreMaker(spec.learning),
         GlassMaker(spec.production),

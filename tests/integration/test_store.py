@@ -398,7 +398,7 @@ def test_a_campaign_is_built_once(job_store):
     for name, documents in before.items():
         for document in documents:
             assert len(bson.encode(document)) < MAX_DOCUMENT
-            assert document["schema_version"] == (2 if name == "compositions" else 1)
+            assert document["schema_version"] == (2 if name in {"compositions", "iterations"} else 1)
             assert "@class" not in json.dumps(document, default=str)
             assert "positions" not in json.dumps(document, default=str)
 

@@ -6,7 +6,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from laoc_flows.engines.packing import pack
 from laoc_flows.engines.xtb import XtbEngine
-from laoc_flows.schemas.config import Training
+from laoc_flows.schemas.training import Training
 
 
 @pytest.fixture(scope="session")

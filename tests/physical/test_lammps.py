@@ -15,7 +15,8 @@ from laoc_flows.engines.labels import total_pressure
 from laoc_flows.engines.lammps import run_lammps
 from laoc_flows.engines.lammps_engine import LammpsEngine
 from laoc_flows.errors import EngineUnavailableError
-from laoc_flows.learning.train import predict, train_model
+from laoc_flows.learning.evaluate import predict
+from laoc_flows.learning.train import train_model
 from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.schemas.protocol import PairDistances, SoftCore, Stage
 
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.usefixtures("own_workspace")
 @pytest.fixture(scope="module")
 def models(labeled, toy_training, tmp_path_factory):
     made = [
-        train_model(labeled, toy_training, CORE, seed, tmp_path_factory.mktemp(f"m{seed}")) for seed in (1, 2)
+        train_model(labeled, toy_training, CORE, seed, tmp_path_factory.mktemp(f"m{seed}"))[0]
+        for seed in (1, 2)
     ]
     assert all(files.parity_force < 1e-3 for files in made)
     return [files.model for files in made]

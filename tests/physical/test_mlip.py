@@ -23,7 +23,9 @@ pytestmark = pytest.mark.usefixtures("own_workspace")
 
 @pytest.fixture(scope="module")
 def model(labeled, toy_training, tmp_path_factory):
-    return train_model(labeled, toy_training, CORE, 1, tmp_path_factory.mktemp("model")).model
+    files, attempts = train_model(labeled, toy_training, CORE, 1, tmp_path_factory.mktemp("model"))
+    assert files is not None, attempts
+    return files.model
 
 
 @pytest.fixture(scope="module")

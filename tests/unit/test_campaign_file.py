@@ -21,7 +21,7 @@ from laoc_flows.composition import plan_cell_fixed
 from laoc_flows.engines.registry import ENGINES
 from laoc_flows.engines.xtb import XtbEngine
 from laoc_flows.errors import CampaignFileError
-from laoc_flows.schemas.config import Learning
+from laoc_flows.schemas.learning import Learning
 
 SHIPPED = Path(__file__).parents[2] / "campaigns"
 VALID = """\

@@ -5,24 +5,23 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from laoc_flows.blobs import BlobRef
 from laoc_flows.learning.convergence import judge
 from laoc_flows.learning.core import core_results, without_core
 from laoc_flows.learning.data import measure_sel, split_by_force, write_systems
 from laoc_flows.learning.errors import held_out_error
+from laoc_flows.learning.evaluate import Prediction
 from laoc_flows.learning.inputs import render_input
-from laoc_flows.learning.selection import Explored, merge, select
-from laoc_flows.learning.train import Prediction
+from laoc_flows.learning.selection import Explored, merge, offer
 from laoc_flows.schemas.base import Provenance
-from laoc_flows.schemas.config import Learning, Selection, Targets, Training, TrustLevels
 from laoc_flows.schemas.dataset import Dataset
-from laoc_flows.schemas.iteration import StratumReport, Verdict
+from laoc_flows.schemas.iteration import Calibration, PropertyCheck, Spent, StratumReport, Verdict
 from laoc_flows.schemas.label import LabelBatch, LabelRecord, LabelStatus
+from laoc_flows.schemas.learning import Learning, Probe, Selection, Targets, TrustLevels
 from laoc_flows.schemas.potential import HeldOutError
 from laoc_flows.schemas.protocol import PairDistances, SoftCore
+from laoc_flows.schemas.training import Training
 
 SETTINGS = Selection(
     cold=TrustLevels(low=0.1, high=0.3), hot=TrustLevels(low=0.2, high=0.5), labels_per_stratum=3, spacing=0.5
@@ -84,46 +83,18 @@ def test_input_is_complete_and_seeded(tmp_path):
     assert content["model"]["type_map"] == ["Li", "Al", "O", "Cl"]
     assert content["model"]["descriptor"]["sel"] == [1, 2, 3, 4]
     assert content["training"]["numb_steps"] == 1000
-    assert content["training"]["numb_steps"] % content["training"]["save_freq"] != 0
+    # Only a report is saved: the last step is one, or a checkpoint of its own.
+    assert content["training"]["save_freq"] % content["training"]["disp_freq"] == 0
     assert content != render_input(Training(steps=1000), (1, 2, 3, 4), [tmp_path / "a"], 8)
 
 
-def test_selection_takes_only_candidates_above_the_floor_and_apart():
-    deviations = [0.05, 0.25, 0.30, 0.6, 0.35, 0.4]
-    ratios = [2, 2, 0.9, 2, 2, 2]
-    chosen, report = select(explored(deviations, ratios, step=0.3), SETTINGS, "c", seed=1)
-    assert set(chosen) <= {1, 4, 5}
-    assert not {4, 5} <= set(chosen)
-    assert (report.n_accurate, report.n_candidates, report.n_failed) == (1, 3, 1)
-    assert report.n_selected == len(chosen)
-    assert report.max_deviation == 0.6
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.floats(0, 1), max_size=60),
-    st.integers(0, 2**31),
-    st.floats(0.01, 0.4),
-    st.sampled_from([300.0, 1500.0]),
-)
-def test_selection_holds_its_rules(deviations, seed, step, temperature):
-    taken = []
-    data = explored(deviations, temperature=temperature, step=step)
-    chosen, report = select(data, SETTINGS, "c", seed, taken)
-    trust = SETTINGS.trust(temperature)
-    assert chosen == sorted(set(chosen))
-    assert len(chosen) <= SETTINGS.labels_per_stratum
-    assert all(trust.low <= deviations[i] < trust.high for i in chosen)
-    times = data.times[chosen]
-    assert (np.diff(times) >= SETTINGS.spacing - 1e-6).all()
-    assert report.n_accurate + report.n_candidates + report.n_failed == len(deviations)
-    assert chosen == select(data, SETTINGS, "c", seed, [])[0]
-
-
 def test_merging_adds_replicas_up():
-    _, one = select(explored([0.05, 0.25]), SETTINGS, "c", 1)
-    _, two = select(explored([0.05, 0.05, 0.9], n_cut=2), SETTINGS, "c", 1)
-    (total,) = merge([one, two])
+    where = {"composition_id": "c"}
+    trust = SETTINGS.hot
+    *_, one = offer(explored([0.05, 0.25]), trust, SETTINGS, where, 1)
+    *_, two = offer(explored([0.05, 0.05, 0.9], n_cut=2), trust, SETTINGS, where, 1)
+    *_, other = offer(explored([0.05]), trust, SETTINGS, {**where, "volume_scale": 0.9}, 1)
+    total, apart = sorted(merge([one, two, other]), key=lambda r: -r.n_frames)
     assert (total.n_frames, total.n_accurate, total.n_candidates, total.n_failed, total.n_cut) == (
         7,
         3,
@@ -132,6 +103,7 @@ def test_merging_adds_replicas_up():
         2,
     )
     assert total.candidate_share == pytest.approx(4 / 7)
+    assert (apart.volume_scale, apart.n_frames) == (0.9, 1)
 
 
 def stratum(share, temperature=300.0, composition="c"):
@@ -149,6 +121,9 @@ def held_out(rmse):
     )  # fmt: skip
 
 
+LEARNING = Learning(targets=Targets(force_rmse=0.1, candidate_share=0.01), max_iterations=8, probe=None)
+
+
 @pytest.mark.parametrize(
     ("now", "before", "rmse", "iteration", "verdict", "reason"),
     [
@@ -162,32 +137,97 @@ def held_out(rmse):
     ],
 )
 def test_verdict(now, before, rmse, iteration, verdict, reason):
-    learning = Learning(targets=Targets(force_rmse=0.1, candidate_share=0.01), max_iterations=8)
     previous = [stratum(before)] if before is not None else []
     errors = {"c": held_out(rmse)} if rmse is not None else {}
-    got, reasons, by_composition = judge(iteration, learning, [stratum(now)], previous, errors)
-    assert got is verdict
-    assert (reason in reasons[0]) if reason else reasons == ()
-    assert by_composition["c"].startswith("converged" if not reason else "not converged: ")
+    got = judge(iteration, LEARNING, [stratum(now)], previous, errors)
+    assert got.verdict is verdict
+    assert (reason in got.reasons[0]) if reason else got.reasons == ()
+    assert got.by_composition["c"].startswith("converged" if not reason else "not converged: ")
+    assert bool(got.limit) == (verdict is Verdict.NOT_CONVERGED)
 
 
 def test_a_committee_of_equal_models_has_not_converged():
-    learning = Learning(targets=Targets(force_rmse=0.1, candidate_share=0.01))
     same = stratum(0.0).model_copy(update={"median_deviation": 0.0, "max_deviation": 1e-9})
-    verdict, reasons, _ = judge(1, learning, [same], [same], {"c": held_out(0.01)})
-    assert verdict is Verdict.CONTINUE
-    assert reasons == ("c: the models of the committee are the same at 300 K: that they agree says nothing",)
+    got = judge(1, LEARNING, [same], [same], {"c": held_out(0.01)})
+    assert got.verdict is Verdict.CONTINUE
+    assert got.reasons == (
+        "c: the models of the committee are the same at 300 K: that they agree says nothing",
+    )
 
 
 def test_one_bad_stratum_is_enough():
-    learning = Learning(targets=Targets(force_rmse=0.1, candidate_share=0.01))
     good, bad = stratum(0.0), stratum(0.5, composition="d")
-    verdict, _, by_composition = judge(
-        1, learning, [good, bad], [good, bad], {"c": held_out(0.01), "d": held_out(0.01)}
-    )
-    assert verdict is Verdict.CONTINUE
-    assert by_composition["c"] == "converged"
-    assert by_composition["d"].startswith("not converged")
+    got = judge(1, LEARNING, [good, bad], [good, bad], {"c": held_out(0.01), "d": held_out(0.01)})
+    assert got.verdict is Verdict.CONTINUE
+    assert got.by_composition["c"] == "converged"
+    assert got.by_composition["d"].startswith("not converged")
+
+
+def test_energies_and_held_out_compositions_count():
+    good = [stratum(0.0)]
+    off = held_out(0.01).model_copy(update={"energy_rmse": 0.05})
+    got = judge(1, LEARNING, good, good, {"c": off})
+    assert got.reasons == ("c: held-out energy RMSE 0.0500 >= 0.01 eV/atom",)
+    got = judge(1, LEARNING, good, good, {"c": held_out(0.01), "never trained on": held_out(0.3)})
+    assert got.reasons == ("never trained on: held-out force RMSE 0.300 >= 0.1 eV/A",)
+    # What is explored between the points of the grid has no held-out trajectory to be tested on.
+    both = [*good, stratum(0.0, composition="m")]
+    assert judge(1, LEARNING, both, both, {"c": held_out(0.01)}).verdict is Verdict.CONTINUE
+    assert judge(1, LEARNING, both, both, {"c": held_out(0.01)}, between=("m",)).verdict is Verdict.CONVERGED
+
+
+@pytest.mark.parametrize(
+    ("limits", "spent", "words"),
+    [
+        ({"max_labels": 30}, Spent(labels=30), "max_labels = 30 is reached: 30 labels were asked for"),
+        ({"max_labels": 30}, Spent(labels=29), ""),
+        ({"max_core_hours": 2.0}, Spent(core_hours=2.5), "max_core_hours = 2 h is reached: 2.5 h were used"),
+        ({"max_core_hours": 2.0}, Spent(core_hours=1.9), ""),
+        ({"max_iterations": 2}, Spent(), "max_iterations = 2 is reached"),
+    ],
+)
+def test_limits_end_the_loop_and_are_named(limits, spent, words):
+    bad = [stratum(0.5)]
+    learning = LEARNING.model_copy(update=limits)
+    got = judge(1, learning, bad, bad, {"c": held_out(0.01)}, spent=spent)
+    assert got.limit == words
+    assert got.verdict is (Verdict.NOT_CONVERGED if words else Verdict.CONTINUE)
+    good = [stratum(0.0)]
+    done = judge(1, learning, good, good, {"c": held_out(0.01)}, spent=spent)
+    assert (done.verdict, done.limit) == (Verdict.CONVERGED, "")
+
+
+def property_check(status):
+    return PropertyCheck(
+        composition_id="c", name="density", status=status, difference=0.1, difference_error=0.01, tolerance=0.03, reason="why"
+    )  # fmt: skip
+
+
+def test_properties_are_looked_at_last_and_a_difference_is_no_convergence():
+    learning = LEARNING.model_copy(update={"probe": Probe()})
+    good, errors = [stratum(0.0)], {"c": held_out(0.01)}
+    assert judge(1, learning, good, good, errors).probes_are_due
+    assert not judge(1, learning, [stratum(0.5)], good, errors).probes_are_due
+    assert not judge(1, LEARNING, good, good, errors).probes_are_due
+    differ = judge(1, learning, good, good, errors, properties=[property_check("differ")])
+    assert (differ.verdict, differ.probes_are_due) == (Verdict.CONTINUE, False)
+    assert differ.reasons == ("c: density of the models differs: why",)
+    unknown = judge(1, learning, good, good, errors, properties=[property_check("cannot tell")])
+    assert unknown.verdict is Verdict.CONVERGED
+    assert unknown.by_composition["c"] == "converged (density: cannot tell)"
+    assert judge(1, learning, good, good, errors, properties=[property_check("agree")]).by_composition == {
+        "c": "converged"
+    }
+
+
+def test_an_audit_that_finds_agreement_worthless_is_no_convergence():
+    good, errors = [stratum(0.0)], {"c": held_out(0.01)}
+    levels = TrustLevels(low=0.1, high=0.3)
+    for missed, verdict in ((3, Verdict.CONVERGED), (6, Verdict.CONTINUE)):
+        audit = Calibration(
+            stratum=good[0].stratum, levels=levels, n_labels=8, n_audited=8, n_audit_missed=missed
+        )
+        assert judge(1, LEARNING, good, good, errors, calibration=[audit]).verdict is verdict
 
 
 def test_trivial_model_has_the_error_of_the_baseline():

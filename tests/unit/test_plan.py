@@ -19,23 +19,30 @@ from maggma.stores import MemoryStore
 from typer.testing import CliRunner
 
 from laoc_flows.blobs import BlobRef, put_blob
+from laoc_flows.campaign.expect import InvalidCampaignError
+from laoc_flows.campaign.exploration_work import explored_frames, most_selected
 from laoc_flows.campaign.file import CampaignFile
-from laoc_flows.campaign.plan import explored_frames, most_selected, plan
+from laoc_flows.campaign.plan import plan
 from laoc_flows.campaign.reference_work import melt_quench_work, run_work, trajectory_work
 from laoc_flows.cli.plan import plan as plan_command
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.controller import Controller
 from laoc_flows.engines.dynamics import MDState, SegmentRun, SinglePoint
 from laoc_flows.errors import CampaignFileError
-from laoc_flows.flows.campaign import CampaignMaker, _label_flow, _production_flow, iteration_flow
+from laoc_flows.flows.campaign import CampaignMaker
+from laoc_flows.flows.choice import Choice
+from laoc_flows.flows.loop import _label_flow, iteration_flow, production_flow
 from laoc_flows.flows.seeds import SeedMaker
+from laoc_flows.flows.spec import LoopState
 from laoc_flows.frames import MEDIA_TYPE, encode_frames
-from laoc_flows.learning.selection import Explored, select
+from laoc_flows.learning.novelty import Novelty
+from laoc_flows.learning.selection import Decision, Offered, choose
 from laoc_flows.schemas.base import Provenance
-from laoc_flows.schemas.config import Exploration, ReferenceSampling, Selection
+from laoc_flows.schemas.config import ReferenceSampling
 from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.schemas.iteration import ExplorationDocument
 from laoc_flows.schemas.label import FrameSet, LabelStatus
+from laoc_flows.schemas.learning import Exploration, Selection
 from laoc_flows.schemas.potential import PotentialDocument, SoftCore
 from laoc_flows.schemas.protocol import DISTANCE_FLOOR, LabelLimits, Stage
 
@@ -61,7 +68,8 @@ BASE = {
             "quench_rate": 1100,
             "replicas": 2,
         },
-        "selection": {"labels_per_stratum": 3},
+        "selection": {"labels_per_stratum": 3, "audit": 0},
+        "probe": None,
     },
     "production": {"supercell": [2, 2, 2], "glasses": 2},
 }
@@ -95,7 +103,7 @@ def most_jobs(file):
     spec = file.spec()
     counts = by_stage(CampaignMaker(spec).make())
     dataset = Dataset(level_of_theory=spec.engine.level_of_theory, members=())
-    starts = {name: [BLOB] * spec.melt_quench.packings for name in spec.cells}
+    starts = {name: [BLOB] for name in spec.explored}
     potential = PotentialDocument(
         key="0",
         campaign_id=spec.campaign_id,
@@ -110,10 +118,11 @@ def most_jobs(file):
         parent=None,
     )
     for iteration in range(spec.learning.max_iterations):
-        loop = iteration_flow(spec, dataset, starts, iteration, None, ())
+        state = LoopState(dataset=dataset, starts=starts, iteration=iteration)
+        loop = iteration_flow(spec, state)
         counts += by_stage(loop)
         if iteration + 1 < spec.learning.max_iterations:
-            explorations = []
+            explorations, chosen = [], {}
             for job in jobs_of(loop):
                 if job.metadata["laoc"]["stage"] != "explore":
                     continue
@@ -123,6 +132,7 @@ def most_jobs(file):
                     composition_id=job.metadata["laoc"]["composition"],
                     stage="explore",
                 )
+                chosen[len(explorations)] = FrameSet(frames=BLOB, n_frames=1, provenance=provenance)
                 explorations.append(
                     ExplorationDocument(
                         key="0",
@@ -131,12 +141,14 @@ def most_jobs(file):
                         potential_key="0",
                         status="completed",
                         strata=(),
-                        selected=FrameSet(frames=BLOB, n_frames=1, provenance=provenance),
+                        candidates=None,
                         trajectory=None,
                     )
                 )
-            counts += by_stage(_label_flow(spec, potential, explorations, dataset, starts, iteration, ()))
-    return counts + by_stage(_production_flow(spec, potential))
+            following = state.model_copy(update={"iteration": iteration + 1})
+            choice = Choice(chosen, (), None)
+            counts += by_stage(_label_flow(spec, potential, explorations, choice, following))
+    return counts + by_stage(production_flow(spec, potential))
 
 
 @pytest.mark.parametrize(
@@ -147,6 +159,8 @@ def most_jobs(file):
         {"melt_quench__packings": 1, "learning__committee": 4, "production__glasses": 1},
         {"learning__max_iterations": 1},
         {"grid": {"x": [0, 0.5, 1], "y": [0, 0.25]}, "learning__max_iterations": 2},
+        {"learning__exploration__between": 2},
+        {"grid": {"x": [1], "y": [0, 0.25], "held_out": [{"x": 1, "y": 0.5}, {"x": 1, "y": 0.25}]}},
     ],
 )
 def test_the_stages_hold_the_jobs_that_the_flow_makes(tmp_path, changes):
@@ -161,7 +175,7 @@ def test_the_stages_hold_the_jobs_that_the_flow_makes(tmp_path, changes):
     assert first["train"] == 1
     assert planned.stages["seed"][0] + 1 == len(jobs_of(CampaignMaker(file.spec()).make()))
     iterations = min(2, file.learning.max_iterations)
-    assert planned.stages["train"][0] == iterations * (file.learning.committee + 3)
+    assert planned.stages["train"][0] == iterations * (file.learning.committee + 4)
     assert planned.stages["label"][0] == 0
     assert planned.jobs == tuple(sum(bounds[i] for bounds in planned.stages.values()) for i in (0, 1))
 
@@ -177,9 +191,31 @@ def test_the_expectation_is_what_a_pencil_finds(tmp_path):
     assert planned.trainings == (4, 6)
     assert planned.explorations == (12, 18)
     assert planned.productions == 6
-    # 2 labeling iterations x 6 runs: 1 ps of melt has room for 2 frames 0.5 ps apart, 2 ps of cold for 3 by quota.
-    assert planned.labels == (9 * 44, 9 * 44 + 2 * 6 * (2 + 3))
-    assert planned.jobs == (45 + 10 + 12 + 0 + 12, 45 + 15 + 18 + 12 + 12)
+    # 2 labeling iterations x 3 compositions x 2 temperatures, 3 by quota for the two replicas together.
+    assert planned.labels == (9 * 44, 9 * 44 + 2 * 3 * 2 * 3)
+    assert planned.jobs == (45 + 12 + 12 + 0 + 12, 45 + 18 + 18 + 12 + 12)
+
+
+def test_probes_audits_and_a_budget_of_labels_are_counted(tmp_path):
+    without = plan(campaign(tmp_path))
+    probed = plan(campaign(tmp_path, learning__probe={}))
+    # After the second and the third iteration: 3 compositions x 2 models, and one verdict.
+    assert probed.stages["explore"] == (without.stages["explore"][0], without.stages["explore"][1] + 2 * 6)
+    assert probed.stages["train"] == (without.stages["train"][0], without.stages["train"][1] + 2)
+    audited = plan(campaign(tmp_path, learning__selection__audit=2))
+    # Both replicas are of one stratum at each of two temperatures: the quota and the audit are theirs together.
+    assert audited.labels[1] == 9 * 44 + 2 * 3 * 2 * (3 + 2)
+    assert plan(campaign(tmp_path, learning__max_labels=7)).labels[1] == 9 * 44 + 7
+
+
+def test_labels_from_elsewhere_may_leave_no_seeds_to_make(tmp_path):
+    planned = plan(campaign(tmp_path, melt_quench__packings=0, learning__data=["before"]))
+    assert planned.stages["seed"][0] == 0
+    assert planned.labels[0] == 0
+    # The first potential may be the one of before.
+    assert planned.trainings == (2, 6)
+    with pytest.raises(InvalidCampaignError, match="leaves no label to begin with"):
+        campaign(tmp_path, melt_quench__packings=0)
 
 
 def test_rows_hold_the_cells(tmp_path):
@@ -203,20 +239,23 @@ def test_one_iteration_labels_nothing(tmp_path):
 @pytest.mark.parametrize("quota", [1, 4, 1000])
 def test_no_selection_exceeds_the_most_and_one_reaches_it(spacing, quota):
     exploration = Exploration(temperatures=(1500, 900, 400), melt_time=1.03, hold_time=0.7, quench_rate=1000)
-    settings = Selection(labels_per_stratum=quota, spacing=spacing)
+    settings = Selection(labels_per_stratum=quota, spacing=spacing, audit=0, novelty=0)
     frames = explored_frames(exploration)
     total = sum(stage.steps(exploration.time_step) for stage in exploration.stages())
     assert sum(frames.values()) == total // 50
     most = most_selected(exploration, settings)
     found = []
-    for seed in range(300):
-        taken, first, count = [], 0, 0
+    for seed in range(60):
+        places = np.random.default_rng(seed).permutation(sum(frames.values())).astype(float)
+        offered, step = [], 0
         for temperature, n in frames.items():
-            times = np.arange(first + 1, first + n + 1) * 0.1
-            explored = Explored(temperature, times, np.full(n, 0.25), np.full(n, 2.0), 0)
-            chosen, _ = select(explored, settings, "x", seed, taken)
-            first, count = first + n, count + len(chosen)
-        found.append(count)
+            offered += [Offered(0, temperature, (step + i) * 0.1, 0.25) for i in range(1, n + 1)]
+            step += n
+        atoms = [Atoms("Li", cell=[9, 9, 9], pbc=True)] * len(offered)
+        features = [np.array([[place]]) for place in places]
+        novelty = Novelty([np.array([[-5.0]]), np.array([[-9.0]])], [atoms[0]] * 2, features, atoms)
+        decisions = choose(offered, novelty, settings)
+        found.append(decisions.count(Decision.SELECTED))
     assert max(found) <= most
     if spacing <= 0.1 or quota == 1:
         assert max(found) == min(most, sum(min(quota, n) for n in frames.values()))
@@ -248,7 +287,7 @@ def test_the_table_names_every_cell_and_the_work(tmp_path, run):
     file = campaign(tmp_path)
     result = run(tmp_path / "test.yaml")
     assert result.exit_code == 0
-    for word in (file.campaign_id, "Li4Al4O3Cl10", "x0.500-y0.750", "density [g/cm3]", "labels: 396 to 456"):
+    for word in (file.campaign_id, "Li4Al4O3Cl10", "x0.500-y0.750", "density [g/cm3]", "labels: 396 to 432"):
         assert word in result.stdout
     assert result.stderr == ""
 

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from laoc_flows.blobs import digest_json
+from laoc_flows.campaign.between import between
 from laoc_flows.campaign.expect import (
     InvalidCampaignError,
     Problem,
@@ -45,10 +46,11 @@ from laoc_flows.engines.base import Engine
 from laoc_flows.engines.registry import ENGINES, engine_class, parse_engine
 from laoc_flows.errors import CompositionError
 from laoc_flows.schemas.base import Model
-from laoc_flows.schemas.config import Learning, Production, ReferenceSampling
+from laoc_flows.schemas.config import Production, ReferenceSampling
+from laoc_flows.schemas.learning import Learning
 
 if TYPE_CHECKING:
-    from laoc_flows.flows.campaign import CampaignSpec
+    from laoc_flows.flows.spec import BaseData, CampaignSpec
 
 _MAX_AMOUNT: Final = 1000
 _MAX_DENOMINATOR: Final = 1_000_000
@@ -139,6 +141,10 @@ class Grid(Model):
     y: Axis = Field((), description="O per Al, a list or a range [1]")
     o_to_cl: Axis = Field((), description="O per Cl, a list or a range; every ratio meets every li_to_al [1]")
     li_to_al: Axis = Field((), description="Li per Al, a list or a range [1]")
+    held_out: tuple[Point, ...] = Field(
+        (),
+        description="compositions, of the grid or besides it, that are never trained on or explored, only tested",
+    )
 
     def _values(self, name: str) -> tuple[Fraction, ...]:
         axis = getattr(self, name)
@@ -164,10 +170,17 @@ class Grid(Model):
     @cached_property
     def compositions(self) -> tuple[Composition, ...]:
         """Distinct compositions, sorted by (x, y)."""
-        return expand_grid(
+        listed = expand_grid(
             points=((p.x, p.y) for p in self.points),
             **{name: self._values(name) for name in ("x", "y", "o_to_cl", "li_to_al")},
         )
+        return tuple(sorted({*listed, *self.tested_only}, key=lambda c: (c.x, c.y)))
+
+    @cached_property
+    def tested_only(self) -> tuple[Composition, ...]:
+        """Compositions that are held out as a whole, sorted by (x, y)."""
+        found = {Composition(p.x, p.y) for p in self.held_out}
+        return tuple(sorted(found, key=lambda c: (c.x, c.y)))
 
 
 class Workers(Model):
@@ -265,10 +278,18 @@ class CampaignFile(Model):
         """Composition ids and their cells, sorted by (x, y)."""
         return tuple((composition.id, self.cell.plan(composition)) for composition in self.grid.compositions)
 
+    @cached_property
+    def between(self) -> tuple[tuple[str, Cell], ...]:
+        """Composition ids and cells of what is explored between the points of the grid."""
+        trained = [c for c in self.grid.compositions if c not in self.grid.tested_only]
+        return between(trained, self.learning.exploration.between, self.cell.plan)
+
     def _settings(self) -> dict[str, Any]:
         kept = {"seed", "engine", "melt_quench", "learning", "production"}
         return self.model_dump(mode="json", include=kept) | {
-            "cells": {k: c.n_al for k, c in self.cells().items()}
+            "cells": {k: c.n_al for k, c in self.cells().items()},
+            "between": {k: c.n_al for k, c in self.between},
+            "tested_only": [c.id for c in self.grid.tested_only],
         }
 
     @cached_property
@@ -276,11 +297,19 @@ class CampaignFile(Model):
         """Name and content address of everything that changes results."""
         return f"{self.name}-{digest_json(self._settings())[:12]}"
 
-    def spec(self) -> CampaignSpec:
-        """Plan for the flow."""
-        from laoc_flows.flows.campaign import CampaignSpec
+    def spec(self, base: BaseData | None = None) -> CampaignSpec:
+        """Plan for the flow.
 
-        return CampaignSpec.model_validate({"campaign_id": self.campaign_id, **self._settings()})
+        Parameters
+        ----------
+        base : BaseData, optional
+            What `learning.data` names, as it is in the store.
+        """
+        from laoc_flows.flows.spec import CampaignSpec
+
+        return CampaignSpec.model_validate(
+            {"campaign_id": self.campaign_id, "base": base, **self._settings()}
+        )
 
     def settings_overrides(self) -> dict[str, Any]:
         """List the settings of the workspace that this file overrides, by their names there."""

@@ -17,6 +17,7 @@ from fireworks import LaunchPad
 from jobflow import JobStore
 from jobflow.managers.fireworks import flow_to_workflow
 
+from laoc_flows.campaign.base import base_of
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.plan import CampaignPlan, plan
 from laoc_flows.campaign.progress import Progress, read_progress
@@ -116,7 +117,7 @@ class Workers:
                 process.wait()
 
 
-def submit(launchpad: LaunchPad, file: CampaignFile) -> bool:
+def submit(launchpad: LaunchPad, file: CampaignFile, store: JobStore) -> bool:
     """Put a campaign into the queue unless it is there.
 
     Parameters
@@ -125,16 +126,19 @@ def submit(launchpad: LaunchPad, file: CampaignFile) -> bool:
         Queue.
     file : CampaignFile
         Campaign.
+    store : jobflow.JobStore
+        Where the data are that it begins with.
 
     Returns
     -------
     bool
         Whether it was added.
     """
-    spec = file.spec()
-    metadata = {"laoc_campaign": spec.campaign_id, "laoc_name": file.name}
-    if launchpad.workflows.find_one({"metadata.laoc_campaign": spec.campaign_id}, {"_id": 1}) is not None:
+    metadata = {"laoc_campaign": file.campaign_id, "laoc_name": file.name}
+    if launchpad.workflows.find_one({"metadata.laoc_campaign": file.campaign_id}, {"_id": 1}) is not None:
         return False
+    # Looked up once: what the campaign begins with does not change while it runs.
+    spec = file.spec(base_of(file, store))
     flow = CampaignMaker(spec).make()
     # The store is left out: its configuration, password included, would be in every Firework.
     launchpad.add_wf(flow_to_workflow(flow, metadata=metadata))
@@ -209,7 +213,7 @@ def run(
         launchpad = workspace.launchpad()
         store = workspace.job_store()
         repairs = prepare(launchpad, store, campaign_id)
-        added = submit(launchpad, file)
+        added = submit(launchpad, file, store)
         progress = read_progress(launchpad, store, campaign_id, expected, processes)
         if progress.finished:
             build_all(store)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import Field, model_validator
 
 from laoc_flows.campaign.expect import Refusal, refuse
+from laoc_flows.campaign.exploration_work import explored_frames, most_of_strata, most_selected
 from laoc_flows.campaign.reference_work import (
     MAX_STEPS,
     Bounds,
@@ -26,14 +26,13 @@ from laoc_flows.campaign.reference_work import (
 from laoc_flows.composition import MAX_ATOMS, Cell, Composition, plan_cell, plan_cell_fixed
 from laoc_flows.errors import CompositionError
 from laoc_flows.schemas.base import Model
-from laoc_flows.schemas.config import Exploration, Production, Selection
+from laoc_flows.schemas.config import Production
 
 if TYPE_CHECKING:
     from laoc_flows.campaign.file import CampaignFile
 
 STAGES: Final = ("seed", "train", "explore", "label", "production")
 _JOBS_PER_GLASS: Final = 2  # pack, production
-_EPSILON: Final = 1e-9
 _MAX_REFUSALS: Final = 10
 _MAX_SIZE: Final = 10_000  # of a cell that the reference engine is to compute
 _DEFAULT_TOLERANCE: Final = 0.1
@@ -208,7 +207,7 @@ def undoable(file: CampaignFile) -> list[Refusal]:
     list of tuple
         Message, remedy and dotted key of each problem.
     """
-    problems = impossible_runs(file)
+    problems = [*_without_data(file), *impossible_runs(file)]
     for key, run, every in (
         ("learning.exploration", file.learning.exploration, (None,)),
         ("production", file.production, file.production.rates),
@@ -235,6 +234,21 @@ def undoable(file: CampaignFile) -> list[Refusal]:
     return problems or impossible_production(file)
 
 
+def _without_data(file: CampaignFile) -> list[Refusal]:
+    problems: list[Refusal] = []
+    if not file.melt_quench.packings and not file.learning.data:
+        message = "leaves no label to begin with"
+        problems.append((message, "choose at least 1, or name data in learning.data", "melt_quench.packings"))
+    if len(file.grid.tested_only) == len(file.grid.compositions):
+        message = "leaves no composition to train on"
+        problems.append((message, "leave some compositions of the grid out of it", "grid.held_out"))
+    if file.learning.selection.worst_error <= file.learning.targets.force_rmse:
+        message = f"is not above learning.targets.force_rmse = {file.learning.targets.force_rmse:g}"
+        remedy = "choose the error at which a frame is not worth a label any more"
+        problems.append((message, remedy, "learning.selection.worst_error"))
+    return problems
+
+
 def plan(file: CampaignFile) -> CampaignPlan:
     """Plan a campaign.
 
@@ -252,37 +266,51 @@ def plan(file: CampaignFile) -> CampaignPlan:
     cells = file.cells()
     # Convergence is agreement twice running.
     iterations = (min(2, learning.max_iterations), learning.max_iterations)
-    rates = [rate for _, rate, _ in sampling.trajectories()]
-    seeds = len(cells) * len(rates)
+    runs = _seed_rates(file)
+    rates = list(dict.fromkeys(runs)) or [rate for _, rate, _ in sampling.trajectories()][:1]
     quenches = {rate: melt_quench_work(file.engine, sampling, rate) for rate in rates}
     trajectories = {rate: trajectory_work(file.engine, sampling, rate) for rate in rates}
-    one = Work().total(trajectories[rate] for rate in rates)
-    labels = _times(one.labels, len(cells))
-    per_iteration = len(cells) * learning.exploration.replicas
+    one = Work().total(trajectories[rate] for rate in runs)
+    # What an earlier campaign or an import covers has no seeds here, and is not known before it is looked up.
+    seeds = (0, one.jobs[1]) if learning.data else one.jobs
+    labels = (0, one.labels[1]) if learning.data else one.labels
+    packed = _packed(file)
+    explored = len(cells) - len(file.grid.tested_only) + len(file.between)
+    per_iteration = explored * learning.exploration.replicas
     glasses = len(cells) * len(production.glass_runs())
     # The last iteration labels nothing.
-    more = per_iteration * (iterations[1] - 1)
+    more = iterations[1] - 1
     most = most_selected(learning.exploration, learning.selection)
-    selected = more * most
+    selected = more * min(per_iteration * most, explored * most_of_strata(learning))
+    if learning.max_labels is not None:
+        selected = min(selected, learning.max_labels)
+    labeling = more * per_iteration * label_jobs((0, most), file.engine)[1] if selected else 0
+    probes = (explored * learning.committee, 1) if learning.probe is not None else (0, 0)
+    looks = max(0, iterations[1] - 1)
+    train = _times(iterations, _train_jobs(learning.committee))
+    # The potential that it begins with may be trained already.
+    trained = learning.committee if learning.data else 0
+    explore = _times(iterations, per_iteration)
     stages = {
-        "seed": _times(one.jobs, len(cells)),
-        "train": _times(iterations, _train_jobs(learning.committee)),
-        "explore": _times(iterations, per_iteration),
-        "label": (0, more * label_jobs((0, most), file.engine)[1] if selected else 0),
+        "seed": (seeds[0] + packed[0], seeds[1] + packed[1]),
+        "train": (train[0] - trained, train[1] + looks * probes[1]),
+        "explore": (explore[0], explore[1] + looks * probes[0]),
+        "label": (0, labeling),
         "production": (_JOBS_PER_GLASS * glasses, _JOBS_PER_GLASS * glasses),
     }
+    trainings = _times(iterations, learning.committee)
     return CampaignPlan(
         campaign_id=file.campaign_id,
         level_of_theory=file.engine.level_of_theory,
         rows=tuple(_row(cell, production.repeats) for cell in cells.values()),
-        seeds=seeds,
+        seeds=len(runs),
         quench_rates=tuple(rate for rate in sampling.protocol.rates() if rate is not None),
         seed_steps=_range(work.steps for work in quenches.values()),
         seed_labels=_range(work.labels for work in trajectories.values()),
-        reference_runs=0 if sampling.production is None else seeds,
+        reference_runs=0 if sampling.production is None else len(runs),
         reference_steps=production_work(file.engine, sampling).steps[1],
         iterations=iterations,
-        trainings=_times(iterations, learning.committee),
+        trainings=(trainings[0] - trained, trainings[1]),
         explorations=_times(iterations, per_iteration),
         labels=(labels[0], labels[1] + selected),
         productions=glasses,
@@ -294,48 +322,27 @@ def plan(file: CampaignFile) -> CampaignPlan:
     )
 
 
-def most_selected(exploration: Exploration, selection: Selection) -> int:
-    """Count the frames that can be selected from one exploration run, at most.
-
-    Parameters
-    ----------
-    exploration : Exploration
-        Protocol of the run.
-    selection : Selection
-        Quota of each temperature, and the least time between two selected frames.
-
-    Returns
-    -------
-    int
-        Bounded by the quota, and by the length of each temperature's stages over the spacing.
-    """
-    interval = _frame_steps(exploration) * exploration.time_step / 1000.0
-    apart = max(1, math.ceil((selection.spacing - _EPSILON) / interval))
-    frames = explored_frames(exploration).values()
-    by_temperature = sum(min(selection.labels_per_stratum, -(-count // apart)) for count in frames)
-    return min(by_temperature, -(-sum(frames) // apart))
+def _seed_rates(file: CampaignFile) -> list[float | None]:
+    """Quench rate of every seed trajectory of the campaign [K/ps]; what is only tested on has its held-out ones."""
+    tested = {composition.id for composition in file.grid.tested_only}
+    return [
+        rate
+        for composition_id in file.cells()
+        for _, rate, held_out in file.melt_quench.trajectories()
+        if held_out or composition_id not in tested
+    ]
 
 
-def explored_frames(exploration: Exploration) -> dict[float, int]:
-    """Count the frames of one exploration run by temperature [K]."""
-    every = _frame_steps(exploration)
-    frames: dict[float, int] = {}
-    step = 0
-    for stage in exploration.stages():
-        # Frames are written at whole multiples of the interval since the start of the run.
-        end = step + stage.steps(exploration.time_step)
-        frames[stage.end_temperature] = frames.get(stage.end_temperature, 0) + end // every - step // every
-        step = end
-    return frames
-
-
-def _frame_steps(exploration: Exploration) -> int:
-    return max(1, round(exploration.frame_interval * 1000.0 / exploration.time_step))
+def _packed(file: CampaignFile) -> Bounds:
+    """Packings that exploration begins from where there is no seed."""
+    between = len(file.between)
+    unseeded = 0 if file.melt_quench.packings else len(file.cells()) - len(file.grid.tested_only)
+    return between, between + unseeded
 
 
 def _train_jobs(committee: int) -> int:
-    """Jobs of stage train in one iteration: its data set, its committee, the potential and the verdict."""
-    return 1 + committee + 2
+    """Jobs of stage train in one iteration: its data set, its committee, the potential, trust levels and the verdict."""
+    return 1 + committee + 3
 
 
 def _times(bounds: Bounds, factor: int) -> Bounds:

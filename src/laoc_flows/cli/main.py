@@ -40,8 +40,13 @@ COMMANDS = {
     "query": Place(
         "query", "query", "Print documents of the store; the collections are brought up to date first."
     ),
-    "data": Place("data", "data", "Labels as files for other programs."),
+    "data": Place("data", "data", "Labels: import those of other programs, and export them as files."),
     "potential": Place("potential", "potential", "Potentials: list, show, compare, and export as files."),
+    "learning": Place(
+        "learning",
+        "learning",
+        "Show what the learning loop of a campaign did: errors, agreement, labels, and why it ended.",
+    ),
     "analyze": Place(
         "analyze",
         "analyze_command",

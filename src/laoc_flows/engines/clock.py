@@ -27,6 +27,7 @@ class JobClock:
     def __init__(self, settings: Settings) -> None:
         self._begun = time.monotonic()
         self._limit = settings.job_walltime
+        self._threads = settings.threads_per_job
         end = os.environ.get("SLURM_JOB_END_TIME", "")
         # An end that is past was extended, or is that of another allocation.
         self._end = int(end) if end.isdigit() and int(end) > time.time() else None
@@ -35,6 +36,11 @@ class JobClock:
     def elapsed(self) -> float:
         """Time since the clock was made [s]."""
         return time.monotonic() - self._begun
+
+    @property
+    def core_hours(self) -> float:
+        """Work since the clock was made: wall time times the threads of a job [h]."""
+        return self.elapsed * self._threads / 3600.0
 
     def left(self, otherwise: float) -> float:
         """Time that is left, may be negative [s].

@@ -247,7 +247,7 @@ def merged(batches: Sequence[LabelBatch], *, key: str, spread: float | None) -> 
         level_of_theory=first.level_of_theory,
         provenance=first.provenance,
         spread=spread,
-    )
+    ).model_copy(update={"core_hours": sum(batch.core_hours for batch in batches)})
 
 
 def _shard(frames: list[Atoms]) -> BlobRef | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io import read
 from ase.io.lammpsdata import write_lammps_data
 
-from laoc_flows.errors import EngineUnavailableError
+from laoc_flows.errors import EngineError, EngineUnavailableError
 from laoc_flows.process import Finished, run_program
 from laoc_flows.schemas.base import SPECIES
 from laoc_flows.schemas.protocol import SoftCore, Stage
@@ -168,6 +169,11 @@ def run_lammps(
     -------
     LammpsRun
         Never raises for a run that blew up: what it wrote until then is returned with the reason.
+
+    Raises
+    ------
+    EngineError
+        If LAMMPS was killed from outside, and was again when it was begun anew.
     """
     every = max(1, round(frame_interval * 1000.0 / time_step))
     write_lammps_data(
@@ -180,13 +186,15 @@ def run_lammps(
     )
     script = _script(models, soft_core, stages, time_step, every, seed)
     (directory / "md.in").write_text("\n".join(script) + "\n")
-    done = run_program(
-        [*lammps_program(), "-in", "md.in", "-log", "none"],
-        directory=directory,
-        log="lammps.log",
-        environment=lammps_environment(plugin=True),
-        timeout=timeout,
-    )
+    done = _run(directory, timeout)
+    if _was_killed(done):
+        # Once more from the start: whoever has killed it, it was not the run itself.
+        done = _run(directory, timeout)
+    if _was_killed(done):
+        msg = f"LAMMPS was killed twice (signal {-done.returncode})"
+        raise EngineError(
+            msg, where=str(done.log), remedy="look at the memory of the machine, then run it again"
+        )
     symbols = tuple(atoms.get_chemical_symbols())
     runs = []
     for index, stage in enumerate(stages):
@@ -194,6 +202,24 @@ def run_lammps(
         if run is not None:
             runs.append(run)
     return LammpsRun(symbols, runs, _read_deviation(directory / "deviation.out"), failure_of(done))
+
+
+def _run(directory: Path, timeout: float | None) -> Finished:
+    for old in directory.glob("stage-*"):
+        old.unlink()
+    (directory / "deviation.out").unlink(missing_ok=True)
+    return run_program(
+        [*lammps_program(), "-in", "md.in", "-log", "none"],
+        directory=directory,
+        log="lammps.log",
+        environment=lammps_environment(plugin=True),
+        timeout=timeout,
+    )
+
+
+def _was_killed(done: Finished) -> bool:
+    """Whether it was ended from outside; a run that blows up may end in other signals, which are its own doing."""
+    return done.returncode in {-signal.SIGKILL, -signal.SIGTERM} and not done.timed_out
 
 
 def header() -> list[str]:

@@ -91,8 +91,8 @@ class LabelMaker(LaocMaker):
         schema = PART if frames.is_part else "label_batch"
         if (done := finished(LabelBatch, schema, key, where=_SETTLED)) is not None:
             return done
-        store = current_store()
-        atoms_list = decode_frames(get_blob(store, frames.frames))
+        clock = JobClock(Settings.load())
+        atoms_list = decode_frames(get_blob(current_store(), frames.frames))
         most = self.engine.labels_per_job
         if most is not None and len(atoms_list) > most:
             return self._in_parts(frames, most)
@@ -120,7 +120,7 @@ class LabelMaker(LaocMaker):
             provenance=frames.provenance,
             # The median of a part is not that of the batch.
             spread=None if begun or frames.is_part else self.limits.energy_spread,
-        )
+        ).model_copy(update={"core_hours": clock.core_hours})
         if begun:
             return self._go_on(frames, batch, atoms_list)
         return batch.model_copy(update={"schema_name": PART}) if frames.is_part else batch

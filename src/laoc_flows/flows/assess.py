@@ -198,6 +198,7 @@ def structure_document(
     reason: str,
     provenance: Provenance,
     potential_key: str | None = None,
+    flags: tuple[str, ...] = (),
     **fields: Any,
 ) -> StructureDocument:
     """Structure document of the cell that a run ended in.
@@ -220,6 +221,8 @@ def structure_document(
         Where the cell belongs.
     potential_key : str, optional
         Potential that made it; none for the reference engine.
+    flags : tuple of str
+        In what respect the run is outside the range of that potential.
     **fields
         Fields of the structure, averaged over a run.
     """
@@ -244,7 +247,7 @@ def structure_document(
         quench_rate=quench_rate(run.stages),
         stages=run.stages,
         profile=run.profile,
-        warnings=warnings_of(run.stages),
+        warnings=(*warnings_of(run.stages), *flags),
         **fields,
     )
 
@@ -281,6 +284,7 @@ def transport_document(
         structure_key=structure.key,
         potential_key=structure.potential_key,
         level_of_theory=structure.level_of_theory,
+        warnings=structure.warnings,
         x=structure.x,
         y=structure.y,
         temperature=temperature,

@@ -1,28 +1,21 @@
-"""Training of a committee, and the potential it makes."""
+"""Training of a committee."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
-from ase import Atoms
-from jobflow import Flow, JobStore
+from jobflow import Flow
 
-from laoc_flows.blobs import derive_seed, digest_json, get_blob, put_blob
-from laoc_flows.frames import decode_frames
-from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, scratch_directory, stamp
-from laoc_flows.learning.errors import held_out_error
-from laoc_flows.learning.train import predict, train_model
-from laoc_flows.schemas.config import Learning, Training
-from laoc_flows.schemas.dataset import Dataset, DatasetMember
-from laoc_flows.schemas.potential import HeldOutError, PotentialDocument, TrainedModel
-from laoc_flows.schemas.protocol import SoftCore
-
-MODEL_MEDIA_TYPE = "application/x-tensorflow-graph"
-
-
-def frames_of(store: JobStore, members: list[DatasetMember]) -> list[Atoms]:
-    """Labeled frames of data set members, in their order."""
-    return [frame for member in members for frame in decode_frames(get_blob(store, member.shard))]
+from laoc_flows.blobs import derive_seed, digest_json, put_blob
+from laoc_flows.engines.clock import JobClock
+from laoc_flows.flows.potential import MEDIA_TYPES, assemble_potential, frames_of, model_file
+from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, lasting_directory, stamp
+from laoc_flows.learning.train import Parent, train_model
+from laoc_flows.schemas.dataset import Dataset
+from laoc_flows.schemas.learning import Learning
+from laoc_flows.schemas.potential import PotentialDocument, TrainedModel, TrainingOutcome
+from laoc_flows.settings import Settings
 
 
 @dataclass
@@ -31,21 +24,26 @@ class TrainMaker(LaocMaker):
 
     Parameters
     ----------
-    training : Training
-        Model and schedule.
-    soft_core : SoftCore
-        Repulsion that is subtracted from the labels.
+    learning : Learning
+        Holds the settings of the training, of the soft core and of the sample of the frames.
     """
 
-    training: Training
-    soft_core: SoftCore
+    learning: Learning
     name: str = "train"
 
-    @laoc_job(output_schema=TrainedModel)
+    @laoc_job(output_schema=TrainingOutcome)
     def make(
-        self, dataset: Dataset, campaign_id: str, campaign_seed: int, iteration: int, index: int
-    ) -> TrainedModel:
+        self,
+        dataset: Dataset,
+        campaign_id: str,
+        campaign_seed: int,
+        iteration: int,
+        index: int,
+        parent: TrainedModel | None = None,
+    ) -> TrainingOutcome:
         """Train one member of the committee.
+
+        A training that was killed goes on from its last checkpoint where the scratch directory is the same.
 
         Parameters
         ----------
@@ -57,100 +55,61 @@ class TrainMaker(LaocMaker):
             Seed of the campaign.
         iteration, index : int
             Iteration of the loop, index in the committee.
+        parent : TrainedModel, optional
+            Member of the committee before, to begin with where the settings want it.
         """
+        settings, core = self.learning.training, self.learning.soft_core
         seed = derive_seed(campaign_seed, "train", iteration, index)
-        key = digest_json(
-            [dataset.digest, self.training.model_dump(), self.soft_core.model_dump(), seed, "train/r1"]
-        )
-        if (done := finished(TrainedModel, "model", key)) is not None:
+        wanted = parent if settings.warm_steps is not None and _can_follow(parent, settings.backend) else None
+        frozen = wanted.frozen.sha256 if wanted is not None and wanted.frozen is not None else None
+        identity = [dataset.digest, settings.model_dump(), core.model_dump(), seed, self.learning.bootstrap]
+        key = digest_json([*identity, frozen, "train/r2"])
+        done = finished(TrainingOutcome, "training", key, where={"output.model": {"$ne": None}})
+        if done is not None:
             return done
-        store = current_store()
+        store, clock = current_store(), JobClock(Settings.load())
         frames = frames_of(store, [member for member in dataset.members if not member.held_out])
-        with scratch_directory("train") as directory:
-            files = train_model(frames, self.training, self.soft_core, seed, directory)
-            model = put_blob(store, files.model.read_bytes(), MODEL_MEDIA_TYPE)
-        return TrainedModel(
-            key=key,
-            campaign_id=campaign_id,
+        with lasting_directory("train", key) as directory:
+            before = None
+            if wanted is not None and wanted.frozen is not None:
+                before = Parent(model_file(store, wanted.frozen, directory, "parent"), wanted.sel)
+            files, attempts = train_model(
+                frames, settings, core, seed, directory, bootstrap=self.learning.bootstrap, parent=before
+            )
+            common = {"campaign_id": campaign_id, "attempts": attempts, "core_hours": clock.core_hours}
+            if files is None:
+                return TrainingOutcome(key=key, model=None, **common)
+            media_type = MEDIA_TYPES[settings.backend]
+            model = put_blob(store, files.model.read_bytes(), media_type)
+            kept = put_blob(store, files.frozen.read_bytes(), media_type)
+            curve = put_blob(store, json.dumps(files.curve).encode(), "application/json")
+        trained = TrainedModel(
+            key=digest_json([key, "model"]),
             dataset_digest=dataset.digest,
             seed=seed,
             iteration=iteration,
             model=model,
+            frozen=kept,
+            backend=settings.backend,
+            parent=frozen if files.warm else None,
             n_train=files.n_train,
             n_left_out=files.n_left_out,
-            steps=self.training.steps,
+            n_distinct=files.n_distinct,
+            steps=files.steps,
             sel=files.sel,
             final_force_loss=files.final_force_loss,
+            learning_curve=curve,
             parity_force=files.parity_force,
             parity_energy=files.parity_energy,
             versions=files.versions,
+            **common,
         )
+        return TrainingOutcome(key=key, model=trained, **common)
 
 
-@laoc_job(output_schema=PotentialDocument)
-def assemble_potential(
-    models: list[TrainedModel],
-    dataset: Dataset,
-    soft_core: SoftCore,
-    campaign_id: str,
-    iteration: int,
-    parent: str | None,
-) -> PotentialDocument:
-    """Potential out of its committee, tested on the held-out trajectories.
-
-    Parameters
-    ----------
-    models : list of TrainedModel
-        The committee.
-    dataset : Dataset
-        Data it was trained on, with the held-out trajectories.
-    soft_core : SoftCore
-        Repulsion that belongs to the potential.
-    campaign_id : str
-        Campaign.
-    iteration : int
-        Iteration of the loop.
-    parent : str or None
-        Key of the potential before.
-    """
-    key = digest_json([[model.key for model in models], soft_core.model_dump(), "potential/r1"])
-    if (done := finished(PotentialDocument, "potential", key)) is not None:
-        return done
-    return PotentialDocument(
-        key=key,
-        campaign_id=campaign_id,
-        iteration=iteration,
-        level_of_theory=dataset.level_of_theory,
-        models=tuple(models),
-        soft_core=soft_core,
-        dataset_digest=dataset.digest,
-        n_train=dataset.n_train,
-        n_test=dataset.n_test,
-        held_out=_held_out(models[0], dataset, soft_core),
-        parent=parent,
-    )
-
-
-def _held_out(model: TrainedModel, dataset: Dataset, soft_core: SoftCore) -> dict[str, HeldOutError]:
-    store = current_store()
-    groups: dict[str, list[DatasetMember]] = {}
-    for member in dataset.members:
-        if member.held_out:
-            groups.setdefault(member.composition_id, []).append(member)
-    frames = {name: frames_of(store, members) for name, members in sorted(groups.items())}
-    if not frames:
-        return {}
-    with scratch_directory("held-out") as directory:
-        path = directory / "model.pb"
-        path.write_bytes(get_blob(store, model.model))
-        prediction = predict([path], [frame for group in frames.values() for frame in group], directory)[0]
-    errors, start = {}, 0
-    for name, group in frames.items():
-        part = prediction.part(start, start + len(group)).with_core(group, soft_core)
-        n_trajectories = len({member.trajectory_id for member in groups[name]})
-        errors[name] = held_out_error(group, part, n_trajectories)
-        start += len(group)
-    return errors
+def _can_follow(parent: TrainedModel | None, backend: str) -> bool:
+    # Only TensorFlow's training begins with a frozen model.
+    return parent is not None and parent.backend == backend == "tensorflow"
 
 
 @dataclass
@@ -167,7 +126,14 @@ class CommitteeMaker(LaocMaker):
     name: str = "committee"
 
     def make(
-        self, dataset: Dataset, campaign_id: str, campaign_seed: int, iteration: int, parent: str | None
+        self,
+        dataset: Dataset,
+        campaign_id: str,
+        campaign_seed: int,
+        iteration: int,
+        parent: PotentialDocument | None,
+        *,
+        reuse: bool = False,
     ) -> Flow:
         """Flow of one committee.
 
@@ -181,8 +147,10 @@ class CommitteeMaker(LaocMaker):
             Seed of the campaign.
         iteration : int
             Iteration of the loop.
-        parent : str or None
-            Key of the potential before.
+        parent : PotentialDocument or None
+            Potential before.
+        reuse : bool
+            Whether its models are those of this iteration: there is nothing new to train on.
 
         Returns
         -------
@@ -190,20 +158,30 @@ class CommitteeMaker(LaocMaker):
             Output: the potential.
         """
         trainings = []
-        for index in range(self.learning.committee):
-            training = TrainMaker(self.learning.training, self.learning.soft_core).make(
-                dataset, campaign_id, campaign_seed, iteration, index
-            )
-            training.name = f"train i{iteration} m{index}"
-            stamp(training, stage="train", step="train", composition="", iteration=iteration)
-            trainings.append(training)
+        if reuse and parent is not None:
+            outcomes = [
+                TrainingOutcome(
+                    key=model.key, campaign_id=model.campaign_id, model=model, attempts=model.attempts
+                )
+                for model in parent.models
+            ]
+        else:
+            for index in range(self.learning.committee):
+                before = parent.models[index % len(parent.models)] if parent is not None else None
+                training = TrainMaker(self.learning).make(
+                    dataset, campaign_id, campaign_seed, iteration, index, before
+                )
+                training.name = f"train i{iteration} m{index}"
+                stamp(training, stage="train", step="train", composition="", iteration=iteration)
+                trainings.append(training)
+            outcomes = [training.output for training in trainings]
         potential = assemble_potential(
-            [training.output for training in trainings],
+            outcomes,
             dataset,
             self.learning.soft_core,
             campaign_id,
             iteration,
-            parent,
+            parent.key if parent is not None else None,
         )
         potential.name = f"potential i{iteration}"
         stamp(potential, stage="train", step="potential", composition="", iteration=iteration)

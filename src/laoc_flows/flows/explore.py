@@ -1,24 +1,27 @@
-"""Exploration: LAMMPS driven by the committee, and the frames worth a label."""
+"""Exploration: LAMMPS driven by the committee, and the frames that may be labeled."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from jobflow import JobStore
 
 from laoc_flows.analysis import Trajectory, closest_contact
 from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
+from laoc_flows.engines.clock import JobClock
 from laoc_flows.engines.lammps import LammpsRun, run_lammps
+from laoc_flows.flows.potential import write_models
 from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
 from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, scratch_directory
-from laoc_flows.learning.selection import Explored, select
+from laoc_flows.learning.calibration import levels_of
+from laoc_flows.learning.selection import Explored, offer
 from laoc_flows.schemas.base import Provenance
-from laoc_flows.schemas.config import Exploration, Learning, Selection
-from laoc_flows.schemas.iteration import ExplorationDocument, StratumReport
+from laoc_flows.schemas.iteration import CalibrationDocument, ExplorationDocument, Stratum, StratumReport
 from laoc_flows.schemas.label import FrameSet
+from laoc_flows.schemas.learning import Exploration, Learning, Selection, TrustLevels
 from laoc_flows.schemas.potential import PotentialDocument
 from laoc_flows.settings import Settings
 
@@ -26,21 +29,9 @@ _RUNAWAY = 3.0
 """Kinetic temperature over the hottest target at which a trajectory has left physics [1]."""
 
 
-def write_models(
-    store: JobStore, potential: PotentialDocument, directory: Path, count: int | None = None
-) -> list[Path]:
-    """Write the first `count` models of a potential (all by default) into a directory, digests verified."""
-    paths = []
-    for index, model in enumerate(potential.models[:count]):
-        path = directory / f"model-{index}.pb"
-        path.write_bytes(get_blob(store, model.model))
-        paths.append(path)
-    return paths
-
-
 @dataclass
 class ExploreMaker(LaocMaker):
-    """Melt, quench and hold of one composition with the committee.
+    """Melt, quench and hold of one composition with the committee, at one volume or pressure.
 
     Parameters
     ----------
@@ -53,37 +44,50 @@ class ExploreMaker(LaocMaker):
 
     @laoc_job(output_schema=ExplorationDocument)
     def make(
-        self, potential: PotentialDocument, start: BlobRef, provenance: Provenance
+        self,
+        potential: PotentialDocument,
+        start: BlobRef,
+        provenance: Provenance,
+        calibration: CalibrationDocument | None = None,
     ) -> ExplorationDocument:
-        """Explore and select.
+        """Explore, and offer the frames that may be labeled.
 
         Parameters
         ----------
         potential : PotentialDocument
             Potential that drives the run.
         start : BlobRef
-            First frame.
+            Frames, of which the last is the first of the run.
         provenance : Provenance
-            Composition, iteration and replica; the seed derives from it.
+            Composition, iteration and replica; the seed derives from it, and the replica says which volume or pressure.
+        calibration : CalibrationDocument, optional
+            Trust levels; by default those of the settings.
         """
         settings = self.learning.exploration
         selection = self.learning.selection
         seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "explore")
+        strata = strata_of(self.learning, provenance.composition_id, provenance.replica)
+        known = calibration.calibration if calibration is not None else ()
+        levels = [levels_of(known, stratum, self.learning) for stratum in strata]
         key = digest_json(
-            [potential.key, start.sha256, settings.model_dump(), selection.model_dump(), seed, "explore/r1"]
+            [
+                *(potential.key, start.sha256, settings.model_dump(), selection.model_dump(), seed),
+                *([level.model_dump() for level in levels], "explore/r2"),
+            ]
         )
         if (done := finished(ExplorationDocument, "exploration", key)) is not None:
             return done
-        store = current_store()
-        atoms = decode_frames(get_blob(store, start))[0]
-        scale = settings.volume_scales[provenance.replica % len(settings.volume_scales)]
-        atoms.set_cell(atoms.cell.array * scale ** (1 / 3), scale_atoms=True)
+        store, clock = current_store(), JobClock(Settings.load())
+        condition = settings.condition(provenance.replica)
+        atoms = decode_frames(get_blob(store, start))[-1]
+        atoms.calc = None
+        atoms.set_cell(atoms.cell.array * (condition.volume_scale or 1.0) ** (1 / 3), scale_atoms=True)
         with scratch_directory("explore") as directory:
             run = run_lammps(
                 atoms,
                 write_models(store, potential, directory),
                 potential.soft_core,
-                settings.stages(),
+                settings.stages(condition.pressure),
                 time_step=settings.time_step,
                 frame_interval=settings.frame_interval,
                 seed=seed,
@@ -91,17 +95,45 @@ class ExploreMaker(LaocMaker):
             )
             harvest = _harvest(run, settings, selection)
             trajectory = _publish(harvest, settings, key, provenance, directory)
-        chosen, strata = _select(harvest, settings, selection, provenance.composition_id, seed)
+        offered = _offer(harvest, selection, strata, levels, seed)
+        picks = sorted([*offered.candidates, *offered.agreed])
         return ExplorationDocument(
             key=key,
             campaign_id=provenance.campaign_id,
             provenance=provenance,
             potential_key=potential.key,
             status=f"cut: {harvest.cut}" if harvest.cut else "completed",
-            strata=strata,
-            selected=_frame_set(harvest, chosen, provenance) if chosen else None,
+            strata=offered.reports,
+            candidates=_frame_set(harvest, picks, provenance) if picks else None,
+            audited=tuple(index in set(offered.agreed) for index in picks),
+            times=tuple(harvest.times[index] for index in picks),
             trajectory=trajectory,
+            core_hours=clock.core_hours,
         )
+
+
+def strata_of(learning: Learning, composition_id: str, replica: int) -> list[Stratum]:
+    """Strata of one exploration run: its composition and its volume or pressure, at every temperature.
+
+    Parameters
+    ----------
+    learning : Learning
+        Settings.
+    composition_id : str
+        Canonical composition id.
+    replica : int
+        Which run of the composition.
+    """
+    volume_scale, pressure = learning.exploration.condition(replica)
+    return [
+        Stratum(
+            composition_id=composition_id,
+            temperature=temperature,
+            volume_scale=volume_scale,
+            pressure=pressure,
+        )
+        for temperature in learning.exploration.temperatures
+    ]
 
 
 @dataclass
@@ -155,28 +187,43 @@ def _harvest(run: LammpsRun, settings: Exploration, selection: Selection) -> _Ha
     return harvest
 
 
-def _select(
-    harvest: _Harvest, settings: Exploration, selection: Selection, composition_id: str, seed: int
-) -> tuple[list[int], tuple[StratumReport, ...]]:
-    chosen: list[int] = []
+@dataclass
+class _Offer:
+    """Frames that may be labeled, by their index in the harvest."""
+
+    candidates: list[int]
+    agreed: list[int]
+    reports: tuple[StratumReport, ...]
+
+
+def _offer(
+    harvest: _Harvest,
+    selection: Selection,
+    strata: Sequence[Stratum],
+    levels: Sequence[TrustLevels],
+    seed: int,
+) -> _Offer:
+    candidates: list[int] = []
+    agreed: list[int] = []
     reports = []
-    taken: list[float] = []
     temperatures = np.array(harvest.temperatures)
-    for temperature in settings.temperatures:
-        index = np.flatnonzero(temperatures == temperature)
+    for stratum, trust in zip(strata, levels, strict=True):
+        index = np.flatnonzero(temperatures == stratum.temperature)
         # A run that was not cut may lack its very last frame; that is not a cut.
-        missing = harvest.expected.get(temperature, 0) - len(index) if harvest.cut else 0
+        missing = harvest.expected.get(stratum.temperature, 0) - len(index) if harvest.cut else 0
         explored = Explored(
-            temperature=temperature,
+            temperature=stratum.temperature,
             times=np.array(harvest.times)[index],
             deviations=np.array(harvest.deviations)[index],
             floor_ratios=np.array(harvest.ratios)[index],
             n_cut=max(0, missing),
         )
-        picks, report = select(explored, selection, composition_id, derive_seed(seed, temperature), taken)
-        chosen += [int(index[pick]) for pick in picks]
+        draw = derive_seed(seed, stratum.temperature)
+        some, drawn, report = offer(explored, trust, selection, stratum.model_dump(), draw)
+        candidates += [int(index[pick]) for pick in some]
+        agreed += [int(index[pick]) for pick in drawn]
         reports.append(report)
-    return sorted(chosen), tuple(reports)
+    return _Offer(candidates, agreed, tuple(reports))
 
 
 def _frame_set(harvest: _Harvest, chosen: list[int], provenance: Provenance) -> FrameSet:

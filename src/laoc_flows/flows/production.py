@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ase import Atoms
 from ase.units import mol
 from jobflow import Flow, Response
 
@@ -25,15 +27,17 @@ from laoc_flows.flows.assess import (
     transport_document,
     verdict,
 )
-from laoc_flows.flows.explore import write_models
+from laoc_flows.flows.potential import write_models
 from laoc_flows.flows.seeds import PackMaker
 from laoc_flows.frames import MEDIA_TYPE, encode_frames
 from laoc_flows.jobs import LaocMaker, current_store, laoc_job, scratch_directory, stamp
+from laoc_flows.learning.validity import outside
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.config import Production
 from laoc_flows.schemas.glass import GlassStatus, ProductionResult
 from laoc_flows.schemas.label import MDResult
 from laoc_flows.schemas.potential import PotentialDocument
+from laoc_flows.schemas.protocol import Stage
 from laoc_flows.settings import Settings
 
 _CM3 = 1e24
@@ -162,6 +166,7 @@ def documents(
         reason=reason,
         provenance=provenance,
         potential_key=potential.key,
+        flags=_flags(potential, composition_id, checked, stages),
         **fields,
     )
     mean = progress.records[-1].temperature
@@ -169,6 +174,18 @@ def documents(
         return ProductionResult(structure=structure, transport=None)
     transport = transport_document(structure, temperature, mean, final, document.trajectory, moved)
     return ProductionResult(structure=structure, transport=transport)
+
+
+def _flags(
+    potential: PotentialDocument, composition_id: str, run: Trajectory | None, stages: Sequence[Stage]
+) -> tuple[str, ...]:
+    """In what respect a run lies outside the range of the labels that its potential was trained on."""
+    ends = [t for stage in stages for t in (stage.start_temperature, stage.end_temperature)]
+    frames = [
+        Atoms(list(frame.species), positions=frame.positions, cell=frame.cell, pbc=True)
+        for frame in (thinned(run) if run is not None else [])
+    ]
+    return outside(potential.validity, composition_id, frames, (min(ends), max(ends)))
 
 
 def _run_document(

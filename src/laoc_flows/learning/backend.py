@@ -1,61 +1,105 @@
-"""``python -m laoc_flows.learning.backend``: DeePMD-kit in a process of its own.
+"""DeePMD-kit in a process of its own, also of another environment: nothing but numpy and DeePMD-kit is imported here.
 
 TensorFlow takes some five seconds to import and keeps its memory and threads until a process ends. So a worker
 never imports it, and one process does all steps of a training: what ``dp train``, ``dp freeze`` and
 ``dp compress`` do, through the function behind the ``dp`` command, and then the predictions of the frozen and
 the compressed model on the same frames.
 
-    backend train INPUT FRAMES OUT    writes frozen.pb, compressed.pb and the predictions of both
-    backend predict FRAMES OUT MODEL...
+    backend.py train TASK             writes the frozen and the compressed model, and the predictions of both
+    backend.py predict FRAMES OUT MODEL...
+    backend.py describe FRAMES OUT MODEL
+
+TASK is a JSON file, see `train`; FRAMES and OUT are npz files, see `read_frames` and `predict`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms
 
-from laoc_flows.frames import decode_frames
-from laoc_flows.schemas.base import SPECIES
-
-FROZEN, COMPRESSED = "frozen.pb", "compressed.pb"
+SUFFIXES = {"tensorflow": ".pb", "pytorch": ".pth"}
+DIVERGED = 3
+"""Exit status where the loss is no finite number."""
 # Coarser than dp's default of 0.01: a quarter of the size, and the force parity stays below 1e-3 eV/A.
 _TABLE_STEP = "0.02"
+_FLAGS = {"tensorflow": "--tf", "pytorch": "--pt"}
+_DIMENSIONS = 64
+_WATCH_EVERY = 5.0  # s
 
 
-def train(script: str) -> None:
+class Frame(NamedTuple):
+    """One frame: positions [A], cell [A] and types (indices into the type map)."""
+
+    positions: np.ndarray
+    cell: np.ndarray
+    types: np.ndarray
+
+
+def read_frames(path: str) -> list[Frame]:
+    """Frames of an npz file: ``positions``, ``cells`` and ``types`` one after the other, and their ``sizes``."""
+    with np.load(path) as data:
+        ends = np.cumsum(data["sizes"])[:-1]
+        return [
+            Frame(*parts)
+            for parts in zip(
+                np.split(data["positions"], ends), data["cells"], np.split(data["types"], ends), strict=True
+            )
+        ]
+
+
+def train(task: dict[str, Any]) -> None:
     """Train, freeze and compress in the current directory.
 
     Parameters
     ----------
-    script : str
-        Input file of ``dp train``.
+    task : dict
+        ``backend``, ``script`` (input of ``dp train``), ``arguments`` (further ones of ``dp train``), ``frozen`` and
+        ``compressed`` (files to write; the latter empty where the descriptor cannot be compressed).
     """
-    import tensorflow as tf
     from deepmd.main import main as dp
 
-    steps = (
-        ["train", script],
-        ["freeze", "-o", FROZEN],
-        ["compress", "-i", FROZEN, "-o", COMPRESSED, "-t", script, "-s", _TABLE_STEP],
-    )
+    flag = _FLAGS[task["backend"]]
+    steps = [
+        ["train", task["script"], *task["arguments"]],
+        ["freeze", "-o", task["frozen"]],
+    ]
+    if task["compressed"]:
+        arguments = ["compress", "-i", task["frozen"], "-o", task["compressed"], "-s", _TABLE_STEP]
+        steps.append([*arguments, *(["-t", task["script"]] if task["backend"] == "tensorflow" else [])])
+    stop = threading.Event()
+    threading.Thread(target=_watch, args=(Path("lcurve.out"), stop), daemon=True).start()
     for arguments in steps:
-        tf.compat.v1.reset_default_graph()
-        dp(["--tf", *arguments])
+        if task["backend"] == "tensorflow":
+            import tensorflow as tf
+
+            tf.compat.v1.reset_default_graph()
+        dp([flag, *arguments])
+        stop.set()
 
 
-def predict(models: Sequence[str], frames: Sequence[Atoms], target: str) -> None:
+def _watch(path: Path, stop: threading.Event) -> None:
+    """End the process when the loss is no finite number: training on would only take time."""
+    while not stop.wait(_WATCH_EVERY):
+        lines = path.read_text().splitlines() if path.exists() else []
+        if any(word in line for line in lines if not line.startswith("#") for word in ("nan", "inf")):
+            os._exit(DIVERGED)
+
+
+def predict(models: Sequence[str], frames: Sequence[Frame], target: str) -> None:
     """Write energies [eV], forces [eV/A] and virials [eV] of frames by several models as npz.
 
     Parameters
     ----------
     models : sequence of str
         Frozen models.
-    frames : sequence of ase.Atoms
+    frames : sequence of Frame
         Frames of any size and composition.
     target : str
         File to write.
@@ -67,9 +111,8 @@ def predict(models: Sequence[str], frames: Sequence[Atoms], target: str) -> None
         potential = DeepPot(model)
         energies, virials = [], []
         for i, frame in enumerate(frames):
-            types = [SPECIES.index(symbol) for symbol in frame.get_chemical_symbols()]
             energy, force, virial = potential.eval(
-                frame.positions.reshape(1, -1), frame.cell.array.reshape(1, 9), types
+                frame.positions.reshape(1, -1), frame.cell.reshape(1, 9), frame.types.tolist()
             )[:3]
             energies.append(float(energy.ravel()[0]))
             virials.append(virial.reshape(3, 3))
@@ -79,8 +122,38 @@ def predict(models: Sequence[str], frames: Sequence[Atoms], target: str) -> None
     np.savez(target, **arrays)  # type: ignore[arg-type]
 
 
+def describe(model: str, frames: Sequence[Frame], target: str) -> None:
+    """Write the descriptor of every atom as npz, projected onto a few directions, the same in every call.
+
+    A random projection keeps distances (Johnson and Lindenstrauss 1984), and a tenth of the numbers is stored.
+
+    Parameters
+    ----------
+    model : str
+        Frozen model.
+    frames : sequence of Frame
+        Frames of any size and composition.
+    target : str
+        File to write: ``features-0``, ..., each of shape (n_atoms, n_dimensions) [1].
+    """
+    from deepmd.infer import DeepPot
+
+    potential = DeepPot(model)
+    projection: np.ndarray | None = None
+    arrays: dict[str, np.ndarray] = {}
+    for i, frame in enumerate(frames):
+        found = potential.eval_descriptor(
+            frame.positions.reshape(1, -1), frame.cell.reshape(1, 9), frame.types.tolist()
+        ).reshape(len(frame.types), -1)
+        if projection is None:
+            generator = np.random.default_rng(0)
+            projection = generator.normal(size=(found.shape[1], _DIMENSIONS)) / np.sqrt(_DIMENSIONS)
+        arrays[f"features-{i}"] = (found @ projection).astype(np.float32)
+    np.savez(target, **arrays)  # type: ignore[arg-type]
+
+
 def main(arguments: list[str]) -> None:
-    """Run one of the two actions.
+    """Run one of the actions.
 
     Parameters
     ----------
@@ -89,12 +162,16 @@ def main(arguments: list[str]) -> None:
     """
     action, *rest = arguments
     if action == "train":
-        script, frames, target = rest
-        train(script)
-        predict([FROZEN, COMPRESSED], decode_frames(Path(frames).read_bytes()), target)
-    else:
+        task = json.loads(Path(rest[0]).read_text())
+        train(task)
+        models = [task["frozen"], *([task["compressed"]] if task["compressed"] else [])]
+        predict(models, read_frames(task["frames"]), task["predictions"])
+    elif action == "predict":
         frames, target, *models = rest
-        predict(models, decode_frames(Path(frames).read_bytes()), target)
+        predict(models, read_frames(frames), target)
+    else:
+        frames, target, model = rest
+        describe(model, read_frames(frames), target)
 
 
 if __name__ == "__main__":

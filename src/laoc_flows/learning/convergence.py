@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from laoc_flows.schemas.config import Learning
-from laoc_flows.schemas.iteration import StratumReport, Verdict
+from laoc_flows.schemas.iteration import Calibration, PropertyCheck, Spent, StratumReport, Verdict
+from laoc_flows.schemas.learning import Learning, Targets
 from laoc_flows.schemas.potential import HeldOutError
 
 _NO_DEVIATION = 1e-6
 """Largest deviation of forces that only rounding explains [eV/A]."""
+_AUDIT = 8
+"""Labels of an audit before their share of misses says anything."""
+_MOST_MISSED = 0.5
+"""Share of agreed frames whose error is above the target at which the committee's agreement is worth nothing [1]."""
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """Verdict of an iteration.
+
+    Attributes
+    ----------
+    verdict : Verdict
+        Converged, not converged (a limit is reached) or continue.
+    reasons : tuple of str
+        What is not converged.
+    by_composition : dict
+        The same by composition id: 'converged' or 'not converged: why'.
+    limit : str
+        Limit that ends the loop, in words.
+    probes_are_due : bool
+        Whether all has converged but the properties, which were not looked at.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    by_composition: dict[str, str]
+    limit: str = ""
+    probes_are_due: bool = False
 
 
 def judge(
@@ -18,12 +48,20 @@ def judge(
     strata: Sequence[StratumReport],
     previous: Sequence[StratumReport],
     held_out: Mapping[str, HeldOutError],
-) -> tuple[Verdict, tuple[str, ...], dict[str, str]]:
+    *,
+    between: Sequence[str] = (),
+    calibration: Sequence[Calibration] = (),
+    spent: Spent | None = None,
+    properties: Sequence[PropertyCheck] | None = None,
+) -> Judgment:
     """Verdict of an iteration.
 
-    Converged means: in every (composition, temperature) stratum fewer than the target share of explored
-    frames are candidates, in this iteration and in the one before, and the held-out force RMSE of every
-    composition is under its target. A committee whose models do not differ agrees on everything, and has not converged.
+    Converged means: in every stratum (composition, temperature, volume or pressure) fewer than the target share of
+    explored frames are candidates, in this iteration and in the one before; the held-out force and energy RMSE of every
+    composition are under their targets, also of compositions that were never trained on; and the models of the
+    committee do not differ in density, g(r) and diffusion by more than their errors; where the errors are too large to
+    tell, the verdict of the composition says so. A committee whose models do not differ agrees on everything, and has
+    not converged; nor has one whose agreement the audit found worthless.
 
     Parameters
     ----------
@@ -35,46 +73,99 @@ def judge(
         Strata of this and of the previous iteration (empty in the first).
     held_out : mapping
         Held-out errors by composition id.
-
-    Returns
-    -------
-    verdict : Verdict
-        Converged, not converged (the iteration limit is reached) or continue.
-    reasons : tuple of str
-        What is not converged.
-    by_composition : dict
-        The same by composition id: 'converged' or 'not converged: why'.
+    between : sequence of str
+        Compositions that have no held-out trajectory: those explored between the points of the grid.
+    calibration : sequence of Calibration
+        Trust levels, with what the audit of the labels found.
+    spent : Spent, optional
+        What the loop has used.
+    properties : sequence of PropertyCheck, optional
+        Checks between the models; None where they were not made.
     """
     targets = settings.targets
     reasons: dict[str, list[str]] = {stratum.composition_id: [] for stratum in strata}
-    before = {(s.composition_id, s.temperature): s.candidate_share for s in previous}
-    for stratum in strata:
-        share = stratum.candidate_share
-        where = reasons[stratum.composition_id]
-        if share is None:
-            where.append(f"nothing was explored at {stratum.temperature:g} K")
-        elif stratum.max_deviation is not None and stratum.max_deviation < _NO_DEVIATION:
-            where.append(
-                f"the models of the committee are the same at {stratum.temperature:g} K: that they agree says nothing"
+    before = {report.stratum: report.candidate_share for report in previous}
+    for report in strata:
+        reasons[report.composition_id] += _of_stratum(report, before.get(report.stratum), targets)
+    for each in calibration:
+        missed = each.n_audit_missed
+        if each.n_audited >= _AUDIT and missed > _MOST_MISSED * each.n_audited:
+            reasons.setdefault(each.stratum.composition_id, []).append(
+                f"{missed} of {each.n_audited} frames that the committee agreed on at {each.stratum.words} have errors "
+                "above the target"
             )
-        elif share >= targets.candidate_share:
-            where.append(f"{share:.0%} of the frames at {stratum.temperature:g} K are not agreed on")
-        else:
-            last = before.get((stratum.composition_id, stratum.temperature))
-            if last is None or last >= targets.candidate_share:
-                where.append(f"agreement at {stratum.temperature:g} K was seen once, not twice running")
-    for composition_id, where in reasons.items():
-        error = held_out.get(composition_id)
-        if error is None:
-            where.append("there is no held-out trajectory")
-        elif error.force_rmse >= targets.force_rmse:
-            where.append(f"held-out force RMSE {error.force_rmse:.3f} >= {targets.force_rmse:g} eV/A")
+    for composition_id in dict.fromkeys([*reasons, *held_out]):
+        where = reasons.setdefault(composition_id, [])
+        where += _of_held_out(held_out.get(composition_id), targets, needed=composition_id not in between)
+    due = settings.probe is not None and properties is None and not any(reasons.values())
+    notes: dict[str, list[str]] = {}
+    for check in properties or ():
+        if check.status == "differ":
+            reasons.setdefault(check.composition_id, []).append(
+                f"{check.name} of the models differs: {check.reason}"
+            )
+        elif check.status != "agree":
+            notes.setdefault(check.composition_id, []).append(f"{check.name}: cannot tell")
     flat = tuple(f"{composition_id}: {text}" for composition_id, texts in reasons.items() for text in texts)
     by_composition = {
-        composition_id: "converged" if not texts else "not converged: " + "; ".join(texts)
+        composition_id: _words(texts, notes.get(composition_id, ()))
         for composition_id, texts in reasons.items()
     }
     if not flat:
-        return Verdict.CONVERGED, (), by_composition
-    last_one = iteration + 1 >= settings.max_iterations
-    return (Verdict.NOT_CONVERGED if last_one else Verdict.CONTINUE), flat, by_composition
+        return Judgment(Verdict.CONVERGED, (), by_composition, probes_are_due=due)
+    limit = reached(iteration, settings, spent or Spent())
+    verdict = Verdict.NOT_CONVERGED if limit else Verdict.CONTINUE
+    return Judgment(verdict, flat, by_composition, limit)
+
+
+def _words(reasons: Sequence[str], notes: Sequence[str]) -> str:
+    if reasons:
+        return "not converged: " + "; ".join(reasons)
+    return f"converged ({'; '.join(notes)})" if notes else "converged"
+
+
+def _of_stratum(report: StratumReport, before: float | None, targets: Targets) -> list[str]:
+    share, where = report.candidate_share, report.stratum.words
+    if share is None:
+        return [f"nothing was explored at {where}"]
+    if report.max_deviation is not None and report.max_deviation < _NO_DEVIATION:
+        return [f"the models of the committee are the same at {where}: that they agree says nothing"]
+    if share >= targets.candidate_share:
+        return [f"{share:.0%} of the frames at {where} are not agreed on"]
+    if before is None or before >= targets.candidate_share:
+        return [f"agreement at {where} was seen once, not twice running"]
+    return []
+
+
+def _of_held_out(error: HeldOutError | None, targets: Targets, *, needed: bool) -> list[str]:
+    if error is None:
+        return ["there is no held-out trajectory"] if needed else []
+    found = []
+    if error.force_rmse >= targets.force_rmse:
+        found.append(f"held-out force RMSE {error.force_rmse:.3f} >= {targets.force_rmse:g} eV/A")
+    if error.energy_rmse >= targets.energy_rmse:
+        found.append(f"held-out energy RMSE {error.energy_rmse:.4f} >= {targets.energy_rmse:g} eV/atom")
+    return found
+
+
+def reached(iteration: int, settings: Learning, spent: Spent) -> str:
+    """Limit that the loop has reached, in words; empty if it may go on.
+
+    Parameters
+    ----------
+    iteration : int
+        Iteration, from 0.
+    settings : Learning
+        Limits.
+    spent : Spent
+        What the loop has used.
+    """
+    if iteration + 1 >= settings.max_iterations:
+        return f"max_iterations = {settings.max_iterations} is reached"
+    if settings.max_labels is not None and spent.labels >= settings.max_labels:
+        return f"max_labels = {settings.max_labels} is reached: {spent.labels} labels were asked for"
+    if settings.max_core_hours is not None and spent.core_hours >= settings.max_core_hours:
+        return (
+            f"max_core_hours = {settings.max_core_hours:g} h is reached: {spent.core_hours:.3g} h were used"
+        )
+    return ""

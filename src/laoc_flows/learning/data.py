@@ -76,11 +76,8 @@ def as_dpdata(frames: Sequence[Atoms]) -> dict[str, object]:
     }
 
 
-def measure_sel(frames: Sequence[Atoms], rcut: float) -> tuple[int, ...]:
-    """Neighbors per species that a descriptor must keep, with a margin.
-
-    A `sel` below the number of neighbors drops some of them silently and makes a run heat up; the margin of
-    30 % covers cells denser than those that were labeled.
+def most_neighbors(frames: Sequence[Atoms], rcut: float) -> tuple[int, ...]:
+    """Largest number of neighbors of each species that an atom has.
 
     Parameters
     ----------
@@ -101,4 +98,51 @@ def measure_sel(frames: Sequence[Atoms], rcut: float) -> tuple[int, ...]:
         for index in range(len(SPECIES)):
             counts = np.bincount(i[types[j] == index], minlength=len(frame))
             most[index] = max(most[index], counts.max(initial=0))
-    return tuple(math.ceil(_SEL_MARGIN * n) + _SEL_EXTRA for n in most)
+    return tuple(int(n) for n in most)
+
+
+def measure_sel(frames: Sequence[Atoms], rcut: float) -> tuple[int, ...]:
+    """Neighbors per species that a descriptor must keep, with a margin.
+
+    A `sel` below the number of neighbors drops some of them silently and makes a run heat up; the margin of
+    30 % covers cells denser than those that were labeled.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        Frames, the densest included.
+    rcut : float
+        Cutoff radius [A].
+
+    Returns
+    -------
+    tuple of int
+        One number for each of Li, Al, O, Cl.
+    """
+    return tuple(math.ceil(_SEL_MARGIN * n) + _SEL_EXTRA for n in most_neighbors(frames, rcut))
+
+
+def drawn(frames: Sequence[Atoms], seed: int) -> list[Atoms]:
+    """Bootstrap sample: as many frames as there are, drawn with replacement within each list of species.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        Frames.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    list of ase.Atoms
+        The same objects; some of them several times, some not at all, no list of species without any.
+    """
+    groups: dict[tuple[str, ...], list[Atoms]] = {}
+    for frame in frames:
+        groups.setdefault(tuple(frame.get_chemical_symbols()), []).append(frame)
+    generator = np.random.default_rng([seed, len(frames)])
+    return [
+        members[pick]
+        for _, members in sorted(groups.items())
+        for pick in np.sort(generator.integers(len(members), size=len(members)))
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms, units
 
-from laoc_flows.learning.train import Prediction
+from laoc_flows.learning.evaluate import Prediction
 from laoc_flows.schemas.potential import HeldOutError
 
 _BLOCKS = 4
@@ -28,8 +28,8 @@ def held_out_error(frames: Sequence[Atoms], prediction: Prediction, n_trajectori
     Returns
     -------
     HeldOutError
-        RMS errors. The standard error of the force RMSE comes from blocks of consecutive frames; frames of
-        one trajectory are correlated, so it is a lower bound for a single trajectory.
+        RMS errors. The standard errors of the RMSEs come from blocks of consecutive frames; frames of
+        one trajectory are correlated, so they are lower bounds for a single trajectory.
     """
     reference = [frame.get_forces() for frame in frames]
     squares = np.array(
@@ -42,13 +42,15 @@ def held_out_error(frames: Sequence[Atoms], prediction: Prediction, n_trajectori
     stress = np.array([frame.get_stress(voigt=False) for frame in frames])
     stress_difference = (-prediction.virials / volumes - stress) / units.GPa
     rmse = float(np.sqrt(squares.mean()))
+    energy_rmse = float(np.sqrt(np.mean(difference**2)))
     return HeldOutError(
         n_frames=len(frames),
         n_trajectories=n_trajectories,
         force_rmse=rmse,
         force_rmse_error=_block_error(squares, rmse),
         zero_force_rmse=float(np.sqrt(np.mean([np.mean(force**2) for force in reference]))),
-        energy_rmse=float(np.sqrt(np.mean(difference**2))),
+        energy_rmse=energy_rmse,
+        energy_rmse_error=_block_error(difference**2, energy_rmse),
         energy_bias=float(difference.mean()),
         stress_rmse=float(np.sqrt(np.mean(stress_difference**2))),
     )

@@ -1,12 +1,12 @@
-"""One training: write data, run ``dp``, freeze, compress, and check that the result is the same model."""
+"""One training: write data, run DeePMD-kit, and check that what comes out is the same model."""
 
 from __future__ import annotations
 
 import json
-import re
+import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,20 +14,42 @@ import numpy as np
 from ase import Atoms
 
 from laoc_flows.errors import TrainingError
-from laoc_flows.frames import encode_frames
-from laoc_flows.learning.backend import COMPRESSED
-from laoc_flows.learning.core import core_results, without_core
-from laoc_flows.learning.data import measure_sel, split_by_force, write_systems
-from laoc_flows.learning.inputs import render_input
-from laoc_flows.process import Finished, run_program
-from laoc_flows.schemas.config import Training
+from laoc_flows.learning import backend
+from laoc_flows.learning.core import without_core
+from laoc_flows.learning.data import drawn, measure_sel, most_neighbors, split_by_force, write_systems
+from laoc_flows.learning.evaluate import cause_of, read_predictions, run_backend, write_frames
+from laoc_flows.learning.inputs import TABLE_FILE, compressible, render_input, short_range_table
+from laoc_flows.process import Finished
+from laoc_flows.schemas.potential import TrainingAttempt, TrainingStatus
 from laoc_flows.schemas.protocol import SoftCore
+from laoc_flows.schemas.training import Training
+from laoc_flows.settings import Settings
 
+LOWER_RATE = 0.2
+"""Factor on the learning rate of the second try [1]."""
 _PARITY_FRAMES = 4
-_FRAMES, _PREDICTIONS = "frames.extxyz.gz", "predictions.npz"
+_FRAMES, _PREDICTIONS, _TASK = "frames.npz", "predictions.npz", "task.json"
+_CHECKPOINT = "model.ckpt"
+_KILLED = {-signal.SIGKILL, -signal.SIGTERM}
 _MAX_PARITY_FORCE = 1e-2  # eV/A; a table or a conversion gone wrong is off by orders of magnitude more
-# Without oneDNN's reordering the same seed gives the same model, so a repeated training changes nothing.
-_DETERMINISTIC = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_DETERMINISTIC_OPS": "1"}
+_DIVERGED = 3.0
+"""Training force RMSE over that of zero forces at which a training has diverged [1]."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A model that a training begins with.
+
+    Attributes
+    ----------
+    frozen : pathlib.Path
+        Frozen model, not compressed.
+    sel : tuple of int
+        Neighbors per species that it keeps.
+    """
+
+    frozen: Path
+    sel: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -36,14 +58,22 @@ class TrainedFiles:
 
     Attributes
     ----------
-    model : pathlib.Path
-        Compressed frozen model.
+    model, frozen : pathlib.Path
+        Model that is used (compressed where it can be), and the frozen model.
     sel : tuple of int
         Neighbors per species.
     n_train, n_left_out : int
         Frames trained on, and left out because of their forces.
+    n_distinct : int or None
+        Distinct frames of a random sample.
+    steps : int
+        Training steps.
+    warm : bool
+        Whether it began with its parent.
     final_force_loss : float
         Training force RMSE at the last report [eV/A].
+    curve : dict
+        Columns of the learning curve by name.
     parity_force : float
         Largest force difference between compressed and frozen model [eV/A].
     parity_energy : float
@@ -53,19 +83,39 @@ class TrainedFiles:
     """
 
     model: Path
+    frozen: Path
     sel: tuple[int, ...]
     n_train: int
     n_left_out: int
+    n_distinct: int | None
+    steps: int
+    warm: bool
     final_force_loss: float
+    curve: dict[str, list[float]]
     parity_force: float
     parity_energy: float
-    versions: dict[str, str]
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class _TryError(Exception):
+    """One try has failed, for a reason that has a type."""
+
+    def __init__(self, status: TrainingStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 def train_model(
-    frames: Sequence[Atoms], training: Training, core: SoftCore, seed: int, directory: Path
-) -> TrainedFiles:
-    """Train, freeze and compress one model.
+    frames: Sequence[Atoms],
+    training: Training,
+    core: SoftCore,
+    seed: int,
+    directory: Path,
+    *,
+    bootstrap: bool = False,
+    parent: Parent | None = None,
+) -> tuple[TrainedFiles | None, tuple[TrainingAttempt, ...]]:
+    """Train, freeze and compress one model; a training that fails is tried once more at a lower rate.
 
     Parameters
     ----------
@@ -76,130 +126,219 @@ def train_model(
     core : SoftCore
         Repulsion that is subtracted from the labels.
     seed : int
-        Seed of weights and batches.
+        Seed of weights, batches and of the sample of the frames.
     directory : pathlib.Path
-        Where the programs run.
+        Where the programs run; a training that was killed there goes on from its last checkpoint.
+    bootstrap : bool
+        Whether to train on a random sample of the frames, drawn with replacement within each composition.
+    parent : Parent, optional
+        Model to begin with, if the settings want it (`warm_steps`) and it keeps enough neighbors.
+
+    Returns
+    -------
+    files : TrainedFiles or None
+        None where both tries have failed.
+    attempts : tuple of TrainingAttempt
+        What was tried; failures are typed, and nothing is raised for them.
 
     Raises
     ------
     TrainingError
-        If there are no data, the training fails or diverges, or the compressed model differs from the
-        frozen one.
+        If the training was killed from outside, and was again when it went on.
     """
     kept, left_out = split_by_force(frames, training.max_force)
     if not kept:
-        msg = f"no label is within max_force = {training.max_force:g} eV/A ({left_out} are above)"
-        raise TrainingError(msg, remedy="raise learning.training.max_force, or melt at a lower temperature")
-    systems = write_systems(without_core(kept, core), directory / "data")
-    sel = measure_sel(kept, training.rcut)
-    content = render_input(training, sel, [path.relative_to(directory) for path in systems], seed)
-    (directory / "input.json").write_text(json.dumps(content, indent=1))
-    step = max(1, len(kept) // _PARITY_FRAMES)
-    sample = kept[::step][:_PARITY_FRAMES]
-    (directory / _FRAMES).write_bytes(encode_frames(sample))
-    _run_backend(["train", "input.json", _FRAMES, _PREDICTIONS], directory, "train.log")
-    loss = _final_force_loss(directory / "lcurve.out")
-    frozen, compressed = _read_predictions(directory / _PREDICTIONS, 2, len(sample))
-    parity_force = float(
-        max(np.abs(a - b).max() for a, b in zip(frozen.forces, compressed.forces, strict=True))
-    )
-    sizes = np.array([len(frame) for frame in sample])
-    parity_energy = float((np.abs(frozen.energies - compressed.energies) / sizes).max())
-    if not parity_force <= _MAX_PARITY_FORCE:
-        msg = f"the compressed model's forces differ by {parity_force:.3g} eV/A from the frozen model's"
-        raise TrainingError(msg, where=str(directory))
-    versions = {"deepmd-kit": version("deepmd-kit"), "tensorflow": _tensorflow_version()}
-    return TrainedFiles(
-        directory / COMPRESSED, sel, len(kept), left_out, loss, parity_force, parity_energy, versions
-    )
-
-
-def _tensorflow_version() -> str:
-    for name in ("tensorflow-cpu", "tensorflow"):
+        reason = f"no label is within max_force = {training.max_force:g} eV/A ({left_out} are above)"
+        return None, (
+            TrainingAttempt(status=TrainingStatus.NO_DATA, reason=reason, start_lr=training.start_lr),
+        )
+    bad = [i for i, frame in enumerate(kept) if not _finite(frame)]
+    if bad:
+        reason = f"{len(bad)} of {len(kept)} labels are not finite numbers, the first is number {bad[0]}"
+        return None, (
+            TrainingAttempt(status=TrainingStatus.NO_DATA, reason=reason, start_lr=training.start_lr),
+        )
+    if training.warm_steps is None or (
+        parent is not None and not _covers(parent.sel, most_neighbors(kept, training.cutoff))
+    ):
+        parent = None
+    sel = parent.sel if parent is not None else measure_sel(kept, training.cutoff)
+    sample = drawn(kept, seed) if bootstrap else kept
+    n_distinct = len({id(frame) for frame in sample}) if bootstrap else None
+    rate = training.rates[0 if parent is None else 1]
+    attempts: list[TrainingAttempt] = []
+    for number, start_lr in enumerate((rate, max(LOWER_RATE * rate, 1.01 * training.stop_lr))):
+        place = directory / f"try-{number}"
+        resumed = (place / "checkpoint").exists()
         try:
-            return version(name)
+            one = _Try(place, training, sel, seed, start_lr, parent)
+            curve, parity_force, parity_energy, content = one.run(without_core(sample, core), kept)
+        except _TryError as failed:
+            attempts.append(
+                TrainingAttempt(
+                    status=failed.status, reason=str(failed)[:500], start_lr=start_lr, resumed=resumed
+                )
+            )
+            continue
+        attempts.append(TrainingAttempt(status=TrainingStatus.COMPLETED, start_lr=start_lr, resumed=resumed))
+        files = TrainedFiles(
+            model=one.compressed if compressible(content) else one.frozen,
+            frozen=one.frozen,
+            sel=sel,
+            n_train=len(sample),
+            n_left_out=left_out,
+            n_distinct=n_distinct,
+            steps=one.steps,
+            warm=parent is not None,
+            final_force_loss=curve["rmse_f_trn"][-1],
+            curve=curve,
+            parity_force=parity_force,
+            parity_energy=parity_energy,
+            versions=_versions(training.backend),
+        )
+        return files, tuple(attempts)
+    return None, tuple(attempts)
+
+
+def _finite(frame: Atoms) -> bool:
+    values = (frame.get_potential_energy(), frame.get_forces(), frame.get_stress(), frame.positions)
+    return all(np.isfinite(value).all() for value in values)
+
+
+def _covers(sel: Sequence[int], needed: Sequence[int]) -> bool:
+    return all(have >= need for have, need in zip(sel, needed, strict=True))
+
+
+class _Try:
+    """One try to train a model, in a directory of its own."""
+
+    def __init__(
+        self,
+        place: Path,
+        training: Training,
+        sel: tuple[int, ...],
+        seed: int,
+        start_lr: float,
+        parent: Parent | None,
+    ) -> None:
+        suffix = backend.SUFFIXES[training.backend]
+        self.place, self.training, self.sel, self.seed = place, training, sel, seed
+        self.start_lr, self.parent = start_lr, parent
+        self.frozen, self.compressed = place / f"frozen{suffix}", place / f"compressed{suffix}"
+        warm = training.warm_steps if parent is not None else None
+        self.steps = warm or training.steps
+
+    def run(
+        self, data: Sequence[Atoms], kept: Sequence[Atoms]
+    ) -> tuple[dict[str, list[float]], float, float, dict[str, object]]:
+        """Train; the learning curve, the parity of forces [eV/A] and energies [eV/atom], and the input."""
+        place, training = self.place, self.training
+        place.mkdir(parents=True, exist_ok=True)
+        systems = write_systems(data, place / "data")
+        if training.short_range is not None:
+            np.savetxt(place / TABLE_FILE, short_range_table(training.cutoff))
+        content = render_input(
+            training,
+            self.sel,
+            [path.relative_to(place) for path in systems],
+            self.seed,
+            start_lr=self.start_lr,
+            steps=self.steps,
+        )
+        sample = kept[:: max(1, len(kept) // _PARITY_FRAMES)][:_PARITY_FRAMES]
+        write_frames(sample, place / _FRAMES)
+        (place / "input.json").write_text(json.dumps(content, indent=1))
+        done = self._train(compress=compressible(content))
+        if done.returncode in _KILLED:
+            # Once more from its last checkpoint: whoever has killed it, it was not the training itself.
+            done = self._train(compress=compressible(content))
+        if done.returncode in _KILLED:
+            msg = f"the training was killed twice (signal {-done.returncode})"
+            remedy = (
+                "look at the memory of the machine, then run it again: it goes on from its last checkpoint"
+            )
+            raise TrainingError(msg, where=str(done.log), remedy=remedy)
+        if done.returncode == backend.DIVERGED:
+            raise _TryError(TrainingStatus.DIVERGED, "the loss is not a finite number")
+        if done.returncode != 0:
+            raise _TryError(TrainingStatus.CRASHED, f"DeePMD-kit failed: {cause_of(done)}")
+        curve = read_curve(place / "lcurve.out")
+        zero = float(np.sqrt(np.mean(np.concatenate([f.get_forces().ravel() for f in data]) ** 2)))
+        loss = curve["rmse_f_trn"][-1]
+        if not all(np.isfinite(column[-1]) for column in curve.values()) or loss > _DIVERGED * zero:
+            reason = f"the force error on the training data is {loss:.3g} eV/A, that of zero forces {zero:.3g} eV/A"
+            raise _TryError(TrainingStatus.DIVERGED, reason)
+        forces, energies = self._parity(len(sample), np.array([len(frame) for frame in sample]))
+        return curve, forces, energies, content
+
+    def _train(self, *, compress: bool) -> Finished:
+        task = {
+            "backend": self.training.backend,
+            "script": "input.json",
+            "arguments": self._arguments(),
+            "frozen": self.frozen.name,
+            "compressed": self.compressed.name if compress else "",
+            "frames": _FRAMES,
+            "predictions": _PREDICTIONS,
+        }
+        (self.place / _TASK).write_text(json.dumps(task))
+        return run_backend(["train", _TASK], self.place, "train.log", self.training.backend)
+
+    def _arguments(self) -> list[str]:
+        skip = ["--skip-neighbor-stat"]
+        if (self.place / "checkpoint").exists():
+            return [*skip, "--restart", _CHECKPOINT]
+        for leftover in ("lcurve.out", *_stale(self.place)):
+            (self.place / leftover).unlink(missing_ok=True)
+        return skip if self.parent is None else [*skip, "--init-frz-model", str(self.parent.frozen)]
+
+    def _parity(self, n_frames: int, sizes: np.ndarray) -> tuple[float, float]:
+        path = self.place / _PREDICTIONS
+        if not self.compressed.exists():
+            (frozen,) = read_predictions(path, 1, n_frames)
+            if not all(np.isfinite(force).all() for force in frozen.forces):
+                raise _TryError(TrainingStatus.PARITY, "the frozen model's forces are not finite numbers")
+            return 0.0, 0.0
+        frozen, compressed = read_predictions(path, 2, n_frames)
+        forces = [np.abs(a - b).max() for a, b in zip(frozen.forces, compressed.forces, strict=True)]
+        energies = np.abs(frozen.energies - compressed.energies) / sizes
+        if not max(forces) <= _MAX_PARITY_FORCE:
+            reason = f"the compressed model's forces differ by {max(forces):.3g} eV/A from the frozen model's"
+            raise _TryError(TrainingStatus.PARITY, reason)
+        return float(max(forces)), float(energies.max())
+
+
+def _stale(place: Path) -> list[str]:
+    return [path.name for path in place.glob(f"{_CHECKPOINT}*")]
+
+
+def _versions(name: str) -> dict[str, str]:
+    # Of the environment that trains; another one than ours states only its own path.
+    if name == "pytorch":
+        return {"deepmd_python": str(Settings.load().deepmd_python or sys.executable)}
+    found = {"deepmd-kit": version("deepmd-kit"), "tensorflow": "unknown"}
+    for package in ("tensorflow-cpu", "tensorflow"):
+        try:
+            found["tensorflow"] = version(package)
         except ImportError:
             continue
-    return "unknown"
+        break
+    return found
 
 
-def _run_backend(arguments: list[str], directory: Path, log: str) -> None:
-    command = [sys.executable, "-m", "laoc_flows.learning.backend", *arguments]
-    done = run_program(command, directory=directory, log=log, environment=_DETERMINISTIC)
-    if done.returncode != 0:
-        msg = f"DeePMD-kit failed to {arguments[0]}: {_cause(done)}"
-        raise TrainingError(msg, where=str(done.log))
+def read_curve(path: Path) -> dict[str, list[float]]:
+    """Learning curve that DeePMD-kit writes, columns by name.
 
-
-def _cause(done: Finished) -> str:
-    """Last line of a traceback, past the noise that TensorFlow prints on exit."""
-    lines = done.log.read_text(errors="replace").splitlines()
-    errors = [line.strip() for line in lines if re.match(r"^\w[\w.]*(Error|Exception)\b", line.strip())]
-    return errors[-1] if errors else done.tail(1)
-
-
-def _final_force_loss(path: Path) -> float:
+    A training that went on after a kill reports some steps twice: the last counts.
+    """
     lines = path.read_text().splitlines()
     header = next(line for line in lines if line.startswith("#")).lstrip("# ").split()
-    last = [float(word) for word in lines[-1].split()]
-    loss = last[header.index("rmse_f_trn")]
-    if not np.isfinite(last).all():
-        msg = "the training diverged: its loss is not a finite number"
-        raise TrainingError(msg, where=str(path), remedy="lower learning.training.start_lr")
-    return loss
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Energies [eV], forces [eV/A] and virials [eV] of frames by one model."""
-
-    energies: np.ndarray
-    forces: list[np.ndarray]
-    virials: np.ndarray
-
-    def part(self, start: int, stop: int) -> Prediction:
-        """Predictions of the frames `start` to `stop`."""
-        return Prediction(self.energies[start:stop], self.forces[start:stop], self.virials[start:stop])
-
-    def with_core(self, frames: Sequence[Atoms], core: SoftCore) -> Prediction:
-        """Predictions of network and core together."""
-        added = [core_results(frame, core) for frame in frames]
-        return Prediction(
-            self.energies + np.array([energy for energy, _, _ in added]),
-            [a + b for a, (_, b, _) in zip(self.forces, added, strict=True)],
-            self.virials + np.array([virial for _, _, virial in added]).reshape(-1, 3, 3),
-        )
-
-
-def predict(models: Sequence[Path], frames: Sequence[Atoms], directory: Path) -> list[Prediction]:
-    """Predictions of several models on the same frames, in one process of its own.
-
-    Parameters
-    ----------
-    models : sequence of pathlib.Path
-        Frozen models.
-    frames : sequence of ase.Atoms
-        Frames of any size and composition.
-    directory : pathlib.Path
-        Where the process runs.
-
-    Raises
-    ------
-    TrainingError
-        If the evaluation fails.
-    """
-    (directory / _FRAMES).write_bytes(encode_frames(frames))
-    _run_backend(["predict", _FRAMES, _PREDICTIONS, *map(str, models)], directory, "predict.log")
-    return _read_predictions(directory / _PREDICTIONS, len(models), len(frames))
-
-
-def _read_predictions(path: Path, n_models: int, n_frames: int) -> list[Prediction]:
-    with np.load(path) as data:
-        return [
-            Prediction(
-                energies=data[f"energy-{m}"],
-                forces=[data[f"force-{m}-{i}"] for i in range(n_frames)],
-                virials=data[f"virial-{m}"],
-            )
-            for m in range(n_models)
-        ]
+    rows: dict[float, list[float]] = {}
+    for line in lines:
+        words = line.split()
+        if line.startswith("#") or len(words) != len(header):
+            continue
+        values = [float(word) for word in words]
+        rows[values[0]] = values
+    table = [rows[step] for step in sorted(rows)]
+    return {name: [row[i] for row in table] for i, name in enumerate(header)}

@@ -10,38 +10,49 @@ from matplotlib.figure import Figure
 
 from laoc_flows.errors import InputError
 from laoc_flows.report.figure_amorphisation import amorphisation_series
+from laoc_flows.report.figure_calibration import calibration, strata
 from laoc_flows.report.figure_chains import chain_length_time, chain_lengths
 from laoc_flows.report.figure_hops import hop_classes, survival
+from laoc_flows.report.figure_learning import learning_progress
 from laoc_flows.report.figure_melt_quench import melt_quench
 from laoc_flows.report.figure_msd import msd, msd_comparison
 from laoc_flows.report.figure_network import amorphisation, angles, network
 from laoc_flows.report.figure_pairs import pair_correlations, scattering
 from laoc_flows.report.figure_rotations import rotations
+from laoc_flows.report.figure_training import parity, training_curves
 from laoc_flows.report.figure_types import enrichment, tetrahedra_time
 from laoc_flows.report.style import FORMATS, Analyses, named, write
 from laoc_flows.schemas.glass import StructureDocument
+from laoc_flows.store.learning import LearningRun
 
 __all__ = [
     "FIGURES",
+    "LEARNING_FIGURES",
     "RUN_FIGURES",
     "Analyses",
     "amorphisation",
     "amorphisation_series",
     "angles",
+    "calibration",
     "chain_length_time",
     "chain_lengths",
     "enrichment",
     "hop_classes",
+    "learning_progress",
     "melt_quench",
     "msd",
     "msd_comparison",
     "network",
     "pair_correlations",
+    "parity",
     "rotations",
     "scattering",
+    "strata",
     "survival",
     "tetrahedra_time",
+    "training_curves",
     "write_figures",
+    "write_learning_figures",
     "write_run_figures",
 ]
 
@@ -70,6 +81,15 @@ FIGURES: dict[str, _Draw] = {
 
 RUN_FIGURES: dict[str, Callable[[StructureDocument, Profile], Figure | None]] = {"melt_quench": melt_quench}
 """Name of every figure of how a cell was made, which is also how the name of its file begins."""
+
+LEARNING_FIGURES: dict[str, Callable[[LearningRun], Figure | None]] = {
+    "learning_progress": learning_progress,
+    "calibration": calibration,
+    "strata": strata,
+    "parity": parity,
+    "training_curves": training_curves,
+}
+"""Name of every figure of a learning loop, which is also how the name of its file begins."""
 
 
 def write_figures(
@@ -143,6 +163,34 @@ def write_run_figures(
     place = structure.provenance
     tag = f"{place.composition_id}-{place.stage}-r{place.replica}-{structure.key[:8]}"
     drawn = ((f"{name}-{tag}", draw(structure, profile)) for name, draw in RUN_FIGURES.items())
+    return _written(drawn, Path(directory), formats)
+
+
+def write_learning_figures(
+    run: LearningRun, directory: str | Path, formats: Sequence[str] = ("png", "pdf")
+) -> list[Path]:
+    """Draw and write every figure that a learning loop allows.
+
+    Parameters
+    ----------
+    run : LearningRun
+        The learning loop, with all that its documents point at.
+    directory : str or Path
+        Where to; made if it is not there.
+    formats : sequence of {"png", "pdf", "svg"}, default ("png", "pdf")
+        Formats of the files.
+
+    Returns
+    -------
+    list of Path
+        The files: name of the figure and id of the campaign. The same run gives the same bytes.
+
+    Raises
+    ------
+    InputError
+        When a format is unknown.
+    """
+    drawn = ((f"{name}-{run.campaign_id}", draw(run)) for name, draw in LEARNING_FIGURES.items())
     return _written(drawn, Path(directory), formats)
 
 

@@ -1,25 +1,16 @@
-"""The settings of a campaign's learning loop and production runs, as the campaign file spells them."""
+"""The settings of a campaign's seeds and production runs, as the campaign file spells them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from laoc_flows.schemas.base import Model, NonNegative, Positive, Temperature
 from laoc_flows.schemas.melt_quench import AnyProtocol, OneOrMoreRates
-from laoc_flows.schemas.protocol import (
-    DISTANCE_FLOOR,
-    DensityEquilibration,
-    LabelLimits,
-    PairDistances,
-    SoftCore,
-    Stage,
-)
-
-Width = Annotated[int, Field(ge=1, le=10_000)]
+from laoc_flows.schemas.protocol import DensityEquilibration, Stage
 
 
 class ReferenceProduction(Model):
@@ -59,7 +50,12 @@ class ReferenceProduction(Model):
 class ReferenceSampling(Model):
     """Seed trajectories made with the reference engine, and what is labeled of them."""
 
-    packings: int = Field(1, ge=1, le=1000, description="trajectories per composition that are trained on")
+    packings: int = Field(
+        1,
+        ge=0,
+        le=1000,
+        description="trajectories per composition that are trained on; 0 only where learning.data gives labels to begin with",
+    )
     held_out: int = Field(
         1, ge=1, le=100, description="further trajectories per composition, only for testing"
     )
@@ -108,161 +104,6 @@ class ReferenceSampling(Model):
     def stored_every(self) -> int:
         """MD steps between two frames that are kept [steps]."""
         return self.frame_every or self.label_every
-
-
-class Training(Model):
-    """Architecture and schedule of one DeePMD model (descriptor se_e2_a)."""
-
-    steps: int = Field(400_000, ge=10, description="training steps")
-    batch_size: int | Literal["auto"] = Field("auto", description="frames per step, or 'auto' (>= 32 atoms)")
-    rcut: float = Field(6.0, ge=3, le=12, description="cutoff radius of the descriptor [A]")
-    rcut_smth: float = Field(0.5, ge=0, description="where the smooth cutoff begins [A]")
-    neuron: tuple[Width, ...] = Field((25, 50, 100), min_length=1, description="widths of the embedding net")
-    axis_neuron: int = Field(16, ge=1, description="width of the axis sub-matrix of the embedding")
-    fitting: tuple[Width, ...] = Field((240, 240, 240), min_length=1, description="widths of the fitting net")
-    precision: Literal["float32", "float64"] = Field("float64", description="floating point precision")
-    start_lr: Positive = Field(1e-3, description="learning rate at the start [1]")
-    stop_lr: Positive = Field(1e-8, description="learning rate at the end [1]")
-    energy_prefactor: tuple[NonNegative, NonNegative] = Field(
-        (0.02, 1.0), description="loss weight, start/end"
-    )
-    force_prefactor: tuple[NonNegative, NonNegative] = Field(
-        (1000.0, 1.0), description="loss weight, start/end"
-    )
-    virial_prefactor: tuple[NonNegative, NonNegative] = Field(
-        (0.02, 1.0), description="loss weight, start/end"
-    )
-    max_force: Positive = Field(
-        10.0, description="labels with a larger force component are not trained on [eV/A]"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Training:
-        if self.stop_lr >= self.start_lr:
-            msg = "stop_lr must be below start_lr"
-            raise ValueError(msg)
-        if self.rcut_smth >= self.rcut:
-            msg = "rcut_smth must be below rcut"
-            raise ValueError(msg)
-        if self.axis_neuron > self.neuron[-1]:
-            msg = "axis_neuron must not exceed the last width of neuron"
-            raise ValueError(msg)
-        return self
-
-
-class Exploration(Model):
-    """LAMMPS runs driven by the committee: melt, then quench to and hold at each lower temperature."""
-
-    temperatures: tuple[Temperature, ...] = Field(
-        (1500.0, 900.0, 400.0), min_length=1, description="melt temperature, then the holds, falling [K]"
-    )
-    melt_time: Positive = Field(5.0, description="time at the first temperature [ps]")
-    quench_rate: Positive = Field(200.0, description="cooling rate between two temperatures [K/ps]")
-    hold_time: Positive = Field(5.0, description="time at each further temperature [ps]")
-    time_step: float = Field(2.0, gt=0, le=5, description="MD time step [fs]")
-    replicas: int = Field(
-        1, ge=1, le=1000, description="runs per composition and iteration, each its own seed"
-    )
-    frame_interval: Positive = Field(0.1, description="time between two frames that can be selected [ps]")
-    volume_scales: tuple[float, ...] = Field(
-        (1.0,), min_length=1, description="volumes relative to the seed cell; replicas take them in turn [1]"
-    )
-
-    @model_validator(mode="after")
-    def _falling(self) -> Exploration:
-        if any(b >= a for a, b in zip(self.temperatures, self.temperatures[1:], strict=False)):
-            msg = "temperatures must fall: the melt first, then the holds"
-            raise ValueError(msg)
-        for scale in self.volume_scales:
-            if not 0.5 <= scale <= 2:  # noqa: PLR2004
-                msg = f"volume scale {scale} is outside 0.5 to 2"
-                raise ValueError(msg)
-        return self
-
-    def stages(self) -> tuple[Stage, ...]:
-        """The exploration as a list of MD stages; quenches end at the temperature that follows."""
-        hot = self.temperatures[0]
-        stages = [Stage(name="melt", start_temperature=hot, end_temperature=hot, time=self.melt_time)]
-        for cold in self.temperatures[1:]:
-            ramp = (hot - cold) / self.quench_rate
-            stages.append(Stage(name="quench", start_temperature=hot, end_temperature=cold, time=ramp))
-            stages.append(
-                Stage(name="hold", start_temperature=cold, end_temperature=cold, time=self.hold_time)
-            )
-            hot = cold
-        return tuple(stages)
-
-
-class TrustLevels(Model):
-    """Bounds of the model deviation between which a frame is worth a label."""
-
-    low: Positive = Field(description="below: the committee agrees, the frame is accurate [eV/A]")
-    high: Positive = Field(description="above: the frame is not trusted to be physical [eV/A]")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> TrustLevels:
-        if self.low >= self.high:
-            msg = "low must be below high"
-            raise ValueError(msg)
-        return self
-
-
-class Selection(Model):
-    """Which explored frames are labeled."""
-
-    cold: TrustLevels = Field(
-        TrustLevels(low=0.12, high=0.30), description="trust levels below `boundary` [eV/A]"
-    )
-    hot: TrustLevels = Field(TrustLevels(low=0.20, high=0.45), description="trust levels in the melt [eV/A]")
-    boundary: Temperature = Field(600.0, description="temperature between cold and hot [K]")
-    labels_per_stratum: int = Field(
-        20, ge=1, description="most labels of one exploration run at one temperature"
-    )
-    spacing: NonNegative = Field(
-        0.5, description="least time between two selected frames of a trajectory [ps]"
-    )
-    distance_floor: PairDistances = Field(
-        DISTANCE_FLOOR, description="frames with a closer pair are never labeled"
-    )
-    max_force: Positive = Field(50.0, description="labels with a larger force component are rejected [eV/A]")
-    energy_spread: Positive = Field(
-        2.0, description="labels farther from the median energy of their batch are rejected [eV/atom]"
-    )
-
-    @property
-    def limits(self) -> LabelLimits:
-        """What is refused as a label."""
-        return LabelLimits(
-            distance_floor=self.distance_floor, max_force=self.max_force, energy_spread=self.energy_spread
-        )
-
-    def trust(self, temperature: float) -> TrustLevels:
-        """Trust levels at a temperature [K]."""
-        return self.cold if temperature < self.boundary else self.hot
-
-
-class Targets(Model):
-    """When the learning loop has converged."""
-
-    force_rmse: Positive = Field(0.10, description="held-out force RMSE of every composition [eV/A]")
-    candidate_share: float = Field(
-        0.01, gt=0, lt=1, description="share of candidates in every stratum, twice running [1]"
-    )
-
-
-class Learning(Model):
-    """The active-learning loop."""
-
-    max_iterations: int = Field(
-        8, ge=1, le=100, description="trainings of the committee, at most; convergence needs two or more"
-    )
-    committee: int = Field(4, ge=2, le=16, description="models that differ in their seed")
-    quorum: float = Field(0.5, gt=0, le=1, description="share of an iteration's labels that must succeed [1]")
-    training: Training = Field(default_factory=Training, description="model and schedule")
-    soft_core: SoftCore = Field(default_factory=SoftCore, description="repulsion at short distances")
-    exploration: Exploration = Field(default_factory=Exploration, description="what is explored")
-    selection: Selection = Field(default_factory=Selection, description="what is labeled")
-    targets: Targets = Field(default_factory=Targets, description="when it is enough")
 
 
 class Production(Model):

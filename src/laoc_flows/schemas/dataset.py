@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field, model_validator
 
 from laoc_flows.blobs import BlobRef, digest_json
-from laoc_flows.schemas.base import Model
+from laoc_flows.schemas.base import Model, Provenance
 from laoc_flows.schemas.label import LabelBatch
+from laoc_flows.schemas.potential import Suspect
 
 
 class DatasetMember(Model):
@@ -17,6 +20,15 @@ class DatasetMember(Model):
     trajectory_id: str = Field(description="trajectory the frames come from")
     held_out: bool = Field(description="test only")
     n_labels: int = Field(ge=1, description="converged labels in the shard")
+    left_out: tuple[int, ...] = Field((), description="indices of labels in quarantine")
+    temperatures: tuple[float, float] | None = Field(
+        None, description="lowest and highest temperature of its labels, where they have one [K]"
+    )
+
+    @property
+    def n_used(self) -> int:
+        """Labels that are not in quarantine."""
+        return self.n_labels - len(self.left_out)
 
 
 class Dataset(Model):
@@ -37,18 +49,27 @@ class Dataset(Model):
     @property
     def digest(self) -> str:
         """Content address of the data set."""
-        members = [(m.shard.sha256, m.composition_id, m.trajectory_id, m.held_out) for m in self.members]
+        members = [
+            [
+                m.shard.sha256,
+                m.composition_id,
+                m.trajectory_id,
+                m.held_out,
+                *([m.left_out] if m.left_out else []),
+            ]
+            for m in self.members
+        ]
         return digest_json([self.level_of_theory, sorted(members)])
 
     @property
     def n_train(self) -> int:
         """Labels that are trained on (before the force limit)."""
-        return sum(member.n_labels for member in self.members if not member.held_out)
+        return sum(member.n_used for member in self.members if not member.held_out)
 
     @property
     def n_test(self) -> int:
         """Labels that are held out."""
-        return sum(member.n_labels for member in self.members if member.held_out)
+        return sum(member.n_used for member in self.members if member.held_out)
 
     def extended(self, batches: list[LabelBatch]) -> Dataset:
         """A new data set with further batches.
@@ -78,9 +99,40 @@ class Dataset(Model):
                 DatasetMember(
                     shard=batch.shard,
                     composition_id=batch.provenance.composition_id,
-                    trajectory_id=batch.provenance.trajectory_id,
+                    trajectory_id=_trajectory(batch.provenance),
                     held_out=batch.provenance.held_out,
                     n_labels=batch.n_converged,
+                    temperatures=_range(batch),
                 )
             )
         return Dataset(level_of_theory=self.level_of_theory, members=tuple(members))
+
+    def without(self, suspects: Sequence[Suspect]) -> Dataset:
+        """A new data set in which suspects are left out; those that are out already stay so.
+
+        Parameters
+        ----------
+        suspects : sequence of Suspect
+            Labels that do not fit the others.
+        """
+        found: dict[str, set[int]] = {}
+        for suspect in suspects:
+            found.setdefault(suspect.shard, set()).add(suspect.index)
+        members = [
+            member.model_copy(
+                update={"left_out": tuple(sorted({*member.left_out, *found.get(member.shard.sha256, ())}))}
+            )
+            for member in self.members
+        ]
+        return Dataset(level_of_theory=self.level_of_theory, members=tuple(members))
+
+
+def _range(batch: LabelBatch) -> tuple[float, float] | None:
+    known = [record.temperature for record in batch.records if record.temperature is not None]
+    return (min(known), max(known)) if known else None
+
+
+def _trajectory(provenance: Provenance) -> str:
+    # Campaigns of one seed share their trajectories; all others, and imported data, have their own.
+    origin = provenance.campaign_id if provenance.stage == "import" else f"seed {provenance.campaign_seed}"
+    return f"{origin}/{provenance.trajectory_id}"

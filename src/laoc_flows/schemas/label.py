@@ -70,6 +70,7 @@ class LabelBatch(Document):
     shard: BlobRef | None = Field(
         description="labeled frames (converged ones), extended XYZ; None if there are none"
     )
+    core_hours: float = Field(0.0, ge=0, description="work of its jobs: wall time times threads [h]")
 
     @property
     def counts(self) -> dict[str, int]:

@@ -99,6 +99,10 @@ class TransportDocument(Document):
     hops: HopSummary | None = Field(None, description="hops of Li")
     rotations: dict[str, RotationSummary] = Field(default_factory=dict, description="by ligand")
     missing: dict[str, str] = Field(default_factory=dict, description="what is not there, and why")
+    warnings: tuple[str, ...] = Field(
+        (),
+        description="those of its glass: what the potential was not trained on, a pressure that was not reached, ...",
+    )
     curves: BlobRef | None = Field(description="MSD curves, JSON: lag [ps], MSD [A^2] by species")
     analysis: BlobRef | None = Field(
         None, description="everything the analysis suite says, gzipped JSON of `laoc_flows.analysis.Analysis`"

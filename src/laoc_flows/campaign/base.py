@@ -1,0 +1,113 @@
+"""What a campaign begins with: labels of imports and of earlier campaigns, and the last potential of one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from jobflow import JobStore
+
+from laoc_flows.campaign.file import CampaignFile
+from laoc_flows.errors import InputError
+from laoc_flows.flows.loop import DatasetDocument
+from laoc_flows.flows.spec import BaseData
+from laoc_flows.jobs import METADATA_KEY
+from laoc_flows.schemas.dataset import Dataset
+from laoc_flows.schemas.potential import PotentialDocument
+from laoc_flows.store.imports import find_import
+from laoc_flows.store.incremental import plain
+
+_KEY = "learning.data"
+_CAMPAIGN = f"metadata.{METADATA_KEY}.campaign"
+_ID = re.compile(r".*-[0-9a-f]{12}")
+
+
+def base_of(file: CampaignFile, store: JobStore) -> BaseData | None:
+    """Look up what `learning.data` names.
+
+    Parameters
+    ----------
+    file : CampaignFile
+        Campaign.
+    store : jobflow.JobStore
+        Where the imports and the earlier campaigns are.
+
+    Returns
+    -------
+    BaseData or None
+        Their labels in one data set, those in quarantine left out, and the newest potential of the last campaign that is
+        named; None where nothing is named.
+
+    Raises
+    ------
+    InputError
+        If a name is neither an import nor a campaign in the store, has no labels, or has labels of another level of
+        theory than the campaign's engine.
+    """
+    if not file.learning.data:
+        return None
+    level = file.engine.level_of_theory
+    members: dict[str, Any] = {}
+    potential: PotentialDocument | None = None
+    names: list[str] = []
+    for name in file.learning.data:
+        found, its, source = _of_name(name, store, file.campaign_id)
+        if found.level_of_theory != level:
+            msg = f"{name} holds labels of {found.level_of_theory}, the engine's are of {level}"
+            raise InputError(
+                msg, where=f"{_KEY}: {name}", remedy="labels of different levels never meet in one training"
+            )
+        for member in found.members:
+            members.setdefault(member.shard.sha256, member)
+        potential = its or potential
+        names.append(source)
+    try:
+        dataset = Dataset(level_of_theory=level, members=tuple(members.values()))
+    except ValueError as error:
+        msg = str(error).splitlines()[-1].strip()
+        raise InputError(
+            msg, where=_KEY, remedy="name data that do not test on what others train on"
+        ) from None
+    return BaseData(names=tuple(names), dataset=dataset, potential=potential)
+
+
+def _of_name(name: str, store: JobStore, own: str) -> tuple[Dataset, PotentialDocument | None, str]:
+    imported = find_import(store, name)
+    if imported is not None:
+        return imported.dataset, None, imported.campaign_id
+    campaign_id = name if _ID.fullmatch(name) else _last_campaign(name, store, own)
+    rows = list(
+        store.docs_store.query({_CAMPAIGN: campaign_id, "output.schema_name": "dataset"}, ["output"])
+        if campaign_id is not None
+        else ()
+    )
+    documents = [DatasetDocument.model_validate(plain(row["output"])) for row in rows]
+    if not documents:
+        msg = f"{name!r} is no import and no campaign with a data set in this store"
+        raise InputError(
+            msg,
+            where=_KEY,
+            remedy="see 'laoc potential list' for campaigns, or import with 'laoc data import'",
+        )
+    # A data set only ever grows within a campaign.
+    dataset = max(documents, key=lambda each: sum(m.n_labels for m in each.dataset.members)).dataset
+    potentials = [
+        PotentialDocument.model_validate(plain(row["output"]))
+        for row in store.docs_store.query(
+            {_CAMPAIGN: campaign_id, "output.schema_name": "potential"}, ["output"]
+        )
+    ]
+    newest = max(potentials, key=lambda each: (each.iteration, each.n_train), default=None)
+    if newest is not None:
+        dataset = dataset.without(newest.suspects)
+    return dataset, newest, str(campaign_id)
+
+
+def _last_campaign(name: str, store: JobStore, own: str) -> str | None:
+    """Campaign of a name that has made a data set last."""
+    pattern = {"$regex": f"^{re.escape(name)}-[0-9a-f]{{12}}$", "$ne": own}
+    rows = store.docs_store.query(
+        {_CAMPAIGN: pattern, "output.schema_name": "dataset"}, [_CAMPAIGN, "completed_at"]
+    )
+    last = max(rows, key=lambda row: str(row.get("completed_at", "")), default=None)
+    return None if last is None else str(last["metadata"][METADATA_KEY]["campaign"])

@@ -1,0 +1,403 @@
+"""The learning loop: train, explore, decide, label, and again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobflow import Flow, Response
+
+from laoc_flows.blobs import derive_seed, digest_json
+from laoc_flows.errors import LaocError
+from laoc_flows.flows.choice import (
+    Choice,
+    choice_key,
+    choice_of,
+    errors_blob,
+    errors_of_labels,
+    held_out_errors,
+    read_errors,
+)
+from laoc_flows.flows.committee import CommitteeMaker
+from laoc_flows.flows.explore import ExploreMaker, strata_of
+from laoc_flows.flows.probe import ProbeMaker, checks_of
+from laoc_flows.flows.production import ProductionMaker
+from laoc_flows.flows.spec import CampaignSpec, LoopState
+from laoc_flows.jobs import laoc_job, stamp
+from laoc_flows.learning.calibration import calibrate
+from laoc_flows.learning.convergence import Judgment, judge
+from laoc_flows.learning.selection import merge
+from laoc_flows.schemas.base import Document, Provenance
+from laoc_flows.schemas.dataset import Dataset
+from laoc_flows.schemas.iteration import (
+    CalibrationDocument,
+    ExplorationDocument,
+    IterationDocument,
+    PropertyCheck,
+    Spent,
+    StratumReport,
+    Verdict,
+)
+from laoc_flows.schemas.label import LabelBatch
+from laoc_flows.schemas.potential import PotentialDocument
+from laoc_flows.schemas.probe import ProbeDocument
+
+
+class DatasetDocument(Document):
+    """A data set as a job returns it."""
+
+    schema_name: str = "dataset"
+    dataset: Dataset
+
+
+def dataset_document(spec: CampaignSpec, dataset: Dataset) -> DatasetDocument:
+    """Document of a campaign's data set."""
+    return DatasetDocument(
+        key=digest_json([spec.campaign_id, dataset.digest]), campaign_id=spec.campaign_id, dataset=dataset
+    )
+
+
+def check_quorum(spec: CampaignSpec, batches: Sequence[LabelBatch]) -> None:
+    """Raise LaocError where fewer labels than the quorum are left of some batches."""
+    total = sum(len(batch.records) for batch in batches)
+    good = sum(batch.n_converged for batch in batches)
+    if total and (good == 0 or good < spec.learning.quorum * total):
+        counts: dict[str, int] = {}
+        for batch in batches:
+            for status, count in batch.counts.items():
+                counts[status] = counts.get(status, 0) + count
+        msg = f"only {good} of {total} labels succeeded ({counts}), fewer than the quorum {spec.learning.quorum:g}"
+        raise LaocError(msg, remedy="see the reasons with 'laoc query labels --columns status,reason'")
+
+
+def iteration_flow(spec: CampaignSpec, state: LoopState) -> Flow:
+    """One iteration of the learning loop: train, calibrate, explore, decide.
+
+    Parameters
+    ----------
+    spec : CampaignSpec
+        Campaign.
+    state : LoopState
+        How far the loop is.
+    """
+    iteration, learning = state.iteration, spec.learning
+    committee = CommitteeMaker(learning).make(
+        state.dataset, spec.campaign_id, spec.seed, iteration, state.parent, reuse=state.reuse
+    )
+    levels = calibrate_levels(spec, committee.output, state)
+    levels.name = f"calibrate i{iteration}"
+    stamp(levels, stage="train", step="calibrate", composition="", iteration=iteration)
+    explorations = []
+    for composition_id in spec.explored:
+        frames = state.starts[composition_id]
+        for replica in range(learning.exploration.replicas):
+            provenance = _provenance(spec, composition_id, "explore", iteration, replica)
+            start = frames[(iteration + replica) % len(frames)]
+            job = ExploreMaker(learning).make(committee.output, start, provenance, levels.output)
+            job.name = f"explore {composition_id} i{iteration} r{replica}"
+            stamp(job, stage="explore", step="explore", composition=composition_id, iteration=iteration)
+            explorations.append(job)
+    verdict = decide(spec, committee.output, levels.output, [job.output for job in explorations], state)
+    verdict.name = f"decide i{iteration}"
+    stamp(verdict, stage="train", step="decide", composition="", iteration=iteration)
+    flow = Flow([committee, levels, *explorations, verdict], name=f"iteration {iteration}")
+    stamp(flow, campaign=spec.campaign_id)
+    return flow
+
+
+def _provenance(
+    spec: CampaignSpec, composition_id: str, stage: str, iteration: int, replica: int
+) -> Provenance:
+    return Provenance(
+        campaign_id=spec.campaign_id,
+        campaign_seed=spec.seed,
+        composition_id=composition_id,
+        stage=stage,
+        iteration=iteration,
+        replica=replica,
+    )
+
+
+@laoc_job(output_schema=CalibrationDocument)
+def calibrate_levels(
+    spec: CampaignSpec, potential: PotentialDocument, state: LoopState
+) -> CalibrationDocument:
+    """Trust levels of this iteration.
+
+    They come from the labels that the potential before asked for; where there are none yet, from the held-out labels,
+    for which the committee's deviation and the error are both known.
+
+    Parameters
+    ----------
+    spec : CampaignSpec
+        Campaign.
+    potential : PotentialDocument
+        Potential of this iteration.
+    state : LoopState
+        Holds the errors of the labels of the last iteration.
+    """
+    errors = read_errors(state.errors) or held_out_errors(potential)
+    conditions = range(len(spec.learning.exploration.conditions))
+    strata = dict.fromkeys(
+        stratum
+        for composition_id in spec.explored
+        for replica in conditions
+        for stratum in strata_of(spec.learning, composition_id, replica)
+    )
+    calibration = calibrate(strata, errors, spec.learning)
+    return CalibrationDocument(
+        key=digest_json([[each.model_dump() for each in calibration], potential.key, "calibration/r1"]),
+        campaign_id=spec.campaign_id,
+        calibration=calibration,
+        points=errors_blob(errors) if errors else None,
+    )
+
+
+# Without an output schema: where properties have to be looked at first, the verdict is the output of a later job.
+@laoc_job()
+def decide(
+    spec: CampaignSpec,
+    potential: PotentialDocument,
+    calibration: CalibrationDocument,
+    explorations: list[ExplorationDocument],
+    state: LoopState,
+) -> Response[IterationDocument]:
+    """Verdict of an iteration; adds labels and the next iteration, property checks, or production.
+
+    Parameters
+    ----------
+    spec : CampaignSpec
+        Campaign.
+    potential : PotentialDocument
+        Potential of this iteration.
+    calibration : CalibrationDocument
+        Trust levels that were explored with.
+    explorations : list of ExplorationDocument
+        What the committee found.
+    state : LoopState
+        How far the loop is.
+    """
+    strata = merge([report for exploration in explorations for report in exploration.strata])
+    work = potential.core_hours * (not state.reuse) + sum(each.core_hours for each in explorations)
+    spent = state.spent.plus(core_hours=work)
+    judgment = _judged(spec, potential, calibration, strata, state, spent, None)
+    if judgment.probes_are_due:
+        return Response(
+            addition=_probe_flow(spec, potential, calibration, explorations, state, strata, spent)
+        )
+    return _concluded(spec, potential, calibration, explorations, state, strata, spent, judgment, ())
+
+
+def _judged(
+    spec: CampaignSpec,
+    potential: PotentialDocument,
+    calibration: CalibrationDocument,
+    strata: Sequence[StratumReport],
+    state: LoopState,
+    spent: Spent,
+    properties: Sequence[PropertyCheck] | None,
+) -> Judgment:
+    return judge(
+        state.iteration,
+        spec.learning,
+        strata,
+        state.previous,
+        potential.held_out,
+        between=tuple(spec.between),
+        calibration=calibration.calibration,
+        spent=spent,
+        properties=properties,
+    )
+
+
+def _probe_flow(
+    spec: CampaignSpec,
+    potential: PotentialDocument,
+    calibration: CalibrationDocument,
+    explorations: list[ExplorationDocument],
+    state: LoopState,
+    strata: tuple[StratumReport, ...],
+    spent: Spent,
+) -> Flow:
+    probe = spec.learning.probe
+    assert probe is not None  # noqa: S101 -- only then they are due
+    jobs = []
+    for composition_id in spec.explored:
+        start = state.starts[composition_id][0]
+        provenance = _provenance(spec, composition_id, "probe", state.iteration, 0)
+        for index in range(len(potential.models)):
+            job = ProbeMaker(probe).make(potential, index, start, provenance)
+            job.name = f"probe {composition_id} i{state.iteration} m{index}"
+            stamp(job, stage="explore", step="probe", composition=composition_id, iteration=state.iteration)
+            jobs.append(job)
+    last = conclude(
+        spec, potential, calibration, explorations, state, strata, spent, [job.output for job in jobs]
+    )
+    last.name = f"conclude i{state.iteration}"
+    stamp(last, stage="train", step="decide", composition="", iteration=state.iteration)
+    flow = Flow([*jobs, last], name=f"properties {state.iteration}")
+    stamp(flow, campaign=spec.campaign_id)
+    return flow
+
+
+@laoc_job(output_schema=IterationDocument)
+def conclude(
+    spec: CampaignSpec,
+    potential: PotentialDocument,
+    calibration: CalibrationDocument,
+    explorations: list[ExplorationDocument],
+    state: LoopState,
+    strata: tuple[StratumReport, ...],
+    spent: Spent,
+    probes: list[ProbeDocument],
+) -> Response[IterationDocument]:
+    """Verdict of an iteration whose properties were looked at.
+
+    Parameters
+    ----------
+    spec, potential, calibration, explorations, state
+        As in `decide`.
+    strata : tuple of StratumReport
+        All strata, replicas added up.
+    spent : Spent
+        What the loop had used before the probes.
+    probes : list of ProbeDocument
+        Properties by composition and member of the committee.
+    """
+    probe = spec.learning.probe
+    assert probe is not None  # noqa: S101 -- there are probes
+    checks = checks_of(probes, probe)
+    spent = spent.plus(core_hours=sum(each.core_hours for each in probes))
+    judgment = _judged(spec, potential, calibration, strata, state, spent, checks)
+    return _concluded(spec, potential, calibration, explorations, state, strata, spent, judgment, checks)
+
+
+def _concluded(
+    spec: CampaignSpec,
+    potential: PotentialDocument,
+    calibration: CalibrationDocument,
+    explorations: list[ExplorationDocument],
+    state: LoopState,
+    strata: tuple[StratumReport, ...],
+    spent: Spent,
+    judgment: Judgment,
+    checks: Sequence[PropertyCheck],
+) -> Response[IterationDocument]:
+    goes_on = judgment.verdict is Verdict.CONTINUE
+    choice = Choice({}, strata, None)
+    if goes_on:
+        most = spec.learning.max_labels
+        budget = None if most is None else most - spent.labels
+        seed = derive_seed(spec.seed, "select", state.iteration)
+        choice = choice_of(spec.learning, potential, explorations, state.dataset, strata, budget, seed)
+    spent = spent.plus(labels=choice.n_selected)
+    document = IterationDocument(
+        key=choice_key(potential.key, [exploration.key for exploration in explorations], calibration.key),
+        campaign_id=spec.campaign_id,
+        iteration=state.iteration,
+        potential_key=potential.key,
+        verdict=judgment.verdict,
+        reasons=judgment.reasons,
+        limit=judgment.limit,
+        strata=choice.strata,
+        worst_force_rmse=potential.worst_force_rmse,
+        n_train=state.dataset.n_train,
+        n_selected=choice.n_selected,
+        spent=spent,
+        composition_verdicts=judgment.by_composition,
+        calibration=calibration.calibration,
+        calibration_points=calibration.points,
+        decisions=choice.decisions,
+        quarantined=potential.suspects,
+        properties=tuple(checks),
+    )
+    if goes_on:
+        following = state.model_copy(
+            update={
+                "dataset": state.dataset.without(potential.suspects),
+                "iteration": state.iteration + 1,
+                "parent": potential,
+                "reuse": False,
+                "previous": choice.strata,
+                "spent": spent,
+            }
+        )
+        return Response(
+            output=document, addition=_label_flow(spec, potential, explorations, choice, following)
+        )
+    return Response(output=document, addition=production_flow(spec, potential))
+
+
+def _label_flow(
+    spec: CampaignSpec,
+    potential: PotentialDocument,
+    explorations: Sequence[ExplorationDocument],
+    choice: Choice,
+    following: LoopState,
+) -> Flow:
+    maker = spec.engine.static_maker(spec.learning.selection.limits)
+    iteration = following.iteration - 1
+    labels = []
+    for run, frames in choice.frames.items():
+        place = explorations[run].provenance
+        job = maker.make(frames)
+        job.name = f"label {place.composition_id} i{iteration} r{place.replica}"
+        stamp(job, stage="label", step="label", composition=place.composition_id, iteration=iteration)
+        labels.append(job)
+    extension = extend_dataset(spec, potential, [job.output for job in labels], following)
+    extension.name = f"data set i{following.iteration}"
+    stamp(extension, stage="train", step="dataset", composition="", iteration=following.iteration)
+    flow = Flow([*labels, extension], name=f"label i{iteration}")
+    stamp(flow, campaign=spec.campaign_id)
+    return flow
+
+
+@laoc_job(output_schema=DatasetDocument)
+def extend_dataset(
+    spec: CampaignSpec, potential: PotentialDocument, batches: list[LabelBatch], state: LoopState
+) -> Response[DatasetDocument]:
+    """Data set with the new labels; adds the next iteration.
+
+    Parameters
+    ----------
+    spec : CampaignSpec
+        Campaign.
+    potential : PotentialDocument
+        Potential that asked for the labels.
+    batches : list of LabelBatch
+        New labels.
+    state : LoopState
+        State of the iteration that follows, without them.
+    """
+    check_quorum(spec, batches)
+    errors = errors_of_labels(spec.learning, potential, batches, state.previous)
+    following = state.model_copy(
+        update={
+            "dataset": state.dataset.extended(batches),
+            "errors": errors_blob(errors) if errors else None,
+            "spent": state.spent.plus(core_hours=sum(batch.core_hours for batch in batches)),
+        }
+    )
+    return Response(
+        output=dataset_document(spec, following.dataset), addition=iteration_flow(spec, following)
+    )
+
+
+def production_flow(spec: CampaignSpec, potential: PotentialDocument) -> Flow:
+    """Glasses of every composition with the final potential.
+
+    Parameters
+    ----------
+    spec : CampaignSpec
+        Campaign.
+    potential : PotentialDocument
+        Final potential.
+    """
+    maker = ProductionMaker(spec.production)
+    glasses = [
+        maker.make(potential, composition_id, n_al, spec.campaign_id, spec.seed, glass, rate)
+        for composition_id, n_al in spec.cells.items()
+        for glass, rate in spec.production.glass_runs()
+    ]
+    flow = Flow(glasses, name="production")
+    stamp(flow, campaign=spec.campaign_id)
+    return flow

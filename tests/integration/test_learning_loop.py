@@ -1,0 +1,423 @@
+"""The learning loop against what goes wrong: every failure here is a real one, of a real loop on GFN1-xTB."""
+
+import json
+import os
+import signal
+import threading
+import time
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from jobflow import Flow, JobStore, job, run_locally
+from maggma.stores import MemoryStore
+
+from laoc_flows.analysis import Trajectory
+from laoc_flows.blobs import fetch_file, get_blob, put_blob
+from laoc_flows.campaign.base import base_of
+from laoc_flows.campaign.file import CampaignFile
+from laoc_flows.engines.dynamics import SinglePoint
+from laoc_flows.engines.xtb import XtbEngine
+from laoc_flows.errors import EngineError, InputError
+from laoc_flows.flows.campaign import CampaignMaker
+from laoc_flows.flows.committee import TrainMaker
+from laoc_flows.flows.explore import ExploreMaker
+from laoc_flows.flows.loop import decide, extend_dataset
+from laoc_flows.flows.potential import assemble_potential
+from laoc_flows.flows.spec import LoopState
+from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
+from laoc_flows.schemas.base import Provenance
+from laoc_flows.schemas.dataset import Dataset
+from laoc_flows.schemas.iteration import (
+    CalibrationDocument,
+    ExplorationDocument,
+    IterationDocument,
+    Spent,
+    Verdict,
+)
+from laoc_flows.schemas.label import FrameSet, LabelBatch, LabelStatus
+from laoc_flows.schemas.potential import PotentialDocument, TrainingOutcome, TrainingStatus
+from laoc_flows.store.incremental import plain
+
+TINY = Path(__file__).parents[1] / "data" / "tiny.yaml"
+COMPOSITION = "x1.000-y0.500"
+
+
+def memory():
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
+    store.connect()
+    return store
+
+
+def mini(directory, **changes):
+    """The tiny campaign with one composition and the smallest models."""
+    content = yaml.safe_load(TINY.read_text())
+    content["grid"] = {"points": [{"x": 1, "y": "1/2"}]}
+    content["learning"]["training"]["steps"] = 100
+    content["learning"]["selection"]["audit"] = 1
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        node = content
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    path = directory / "mini.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return CampaignFile.load(path)
+
+
+@job
+def nothing():
+    """In place of production."""
+
+
+def without_production(spec, monkeypatch):
+    """The loop ends before production: what is made of the potential is tested elsewhere."""
+    monkeypatch.setattr("laoc_flows.flows.loop.production_flow", lambda *_: Flow([nothing()]))
+    return spec
+
+
+def outputs(store, schema, model, key="output"):
+    rows = store.docs_store.query({f"{key}.schema_name": schema}, [key])
+    return [model.model_validate(plain(row[key])) for row in rows]
+
+
+def run(work, store):
+    """Output of a job, in this process; what it adds is not run."""
+    return work.run(store=store)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    root = tmp_path_factory.mktemp("loop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAOC_WORKSPACE", str(root))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield root
+
+
+@pytest.fixture(scope="module")
+def campaign(workspace):
+    """A loop of two iterations that ran to its end: file and store."""
+    file, store = mini(workspace), memory()
+    with pytest.MonkeyPatch.context() as patch:
+        spec = without_production(file.spec(), patch)
+        run_locally(CampaignMaker(spec).make(), store=store, ensure_success=True, log=False)
+    return file, store
+
+
+@pytest.fixture(scope="module")
+def first(campaign):
+    """Data set, potential and explorations of the first iteration."""
+    _, store = campaign
+    potential = min(outputs(store, "potential", PotentialDocument), key=lambda p: p.iteration)
+    dataset = next(
+        d
+        for d in (Dataset.model_validate(plain(row["output"]["dataset"])) for row in store.docs_store.query({"output.schema_name": "dataset"}, ["output"]))
+        if d.digest == potential.dataset_digest
+    )  # fmt: skip
+    explorations = [
+        e for e in outputs(store, "exploration", ExplorationDocument) if e.provenance.iteration == 0
+    ]
+    return dataset, potential, explorations
+
+
+def test_the_loop_ends_in_a_verdict_with_its_reasons_levels_and_decisions(campaign):
+    file, store = campaign
+    one, two = sorted(outputs(store, "iteration", IterationDocument), key=lambda i: i.iteration)
+    assert (one.verdict, two.verdict) == (Verdict.CONTINUE, Verdict.NOT_CONVERGED)
+    assert two.limit == "max_iterations = 2 is reached"
+    assert two.reasons
+    # Every frame that could be labeled was decided on, and the counts of the strata are those of the decisions.
+    decisions = json.loads(get_blob(store, one.decisions))
+    chosen = [d for d in decisions["decision"] if d in {"selected", "audited"}]
+    assert len(chosen) == one.n_selected == sum(s.n_selected for s in one.strata)
+    assert all(decisions["reason"])
+    assert two.n_train > one.n_train
+    # The levels of the second iteration are from the errors of the labels that the first has asked for.
+    points = json.loads(get_blob(store, two.calibration_points))
+    assert {p["source"] for p in points} == {"selected"}
+    assert len(points) <= one.n_selected
+    assert all(p["force_rmse"] > 0 and p["deviation"] > 0 for p in points)
+    held_out = json.loads(get_blob(store, one.calibration_points))
+    assert {p["source"] for p in held_out} == {"held out"}
+    assert two.spent.labels == one.n_selected
+    assert two.spent.core_hours > one.spent.core_hours > 0
+    assert {c.stratum for c in two.calibration} == {s.stratum for s in two.strata}
+    assert file.learning.max_iterations == 2
+
+
+def test_a_potential_says_where_it_comes_from_and_how_far_it_reaches(campaign):
+    _, store = campaign
+    one, two = sorted(outputs(store, "potential", PotentialDocument), key=lambda p: p.iteration)
+    assert two.parent == one.key
+    assert two.validity.compositions == (COMPOSITION,)
+    assert two.validity.temperatures[0] >= 250
+    assert two.validity.min_distances["Al-O"] > 1.2
+    parity = json.loads(get_blob(store, two.parity))[COMPOSITION]
+    error = two.held_out[COMPOSITION]
+    assert np.sqrt(np.mean(np.square(parity["force_rmse"]))) == pytest.approx(error.force_rmse, rel=1e-4)
+    assert len(parity["energy"]) == error.n_frames
+    for model in two.models:
+        curve = json.loads(get_blob(store, model.learning_curve))
+        assert curve["step"][-1] == model.steps
+        assert curve["rmse_f_trn"][-1] == pytest.approx(model.final_force_loss)
+        assert [a.status for a in model.attempts] == [TrainingStatus.COMPLETED]
+
+
+def explore(potential, spec, store, start, iteration=7, **changes):
+    learning = spec.learning.model_copy(update=changes)
+    provenance = Provenance(
+        campaign_id="c", campaign_seed=1, composition_id=COMPOSITION, stage="explore", iteration=iteration
+    )
+    return run(ExploreMaker(learning).make(potential, start, provenance), store).output
+
+
+@pytest.fixture
+def start(campaign):
+    _, store = campaign
+    rows = store.docs_store.query({"output.schema_name": "md"}, ["output"])
+    return next(iter(LabelBatch.model_validate(plain(row["output"]["labels"])).shard for row in rows))
+
+
+def test_a_committee_of_identical_models_is_not_mistaken_for_convergence(campaign, first, start):
+    file, store = campaign
+    spec = file.spec()
+    dataset, potential, _ = first
+    # A perfect record otherwise: errors under the target, and agreement the time before.
+    same = potential.model_copy(update={"models": (potential.models[0],) * 2, "key": "same"})
+    found = explore(same, spec, store, start)
+    assert {report.max_deviation for report in found.strata} <= {0.0, None}
+    assert any(report.max_deviation == 0 for report in found.strata)
+    learning = spec.learning.model_copy(
+        update={"targets": spec.learning.targets.model_copy(update={"force_rmse": 99.0, "energy_rmse": 99.0})}
+    )
+    state = LoopState(dataset=dataset, starts={COMPOSITION: [start]}, iteration=1, previous=found.strata)
+    calibration = CalibrationDocument(key="k", campaign_id="c", calibration=(), points=None)
+    work = decide(spec.model_copy(update={"learning": learning}), same, calibration, [found], state)
+    document = run(work, store).output
+    assert document.verdict is Verdict.NOT_CONVERGED
+    assert any("the models of the committee are the same" in reason for reason in document.reasons)
+
+
+def test_a_run_that_leaves_physics_is_cut_there_and_harvested(campaign, first, start, workspace):
+    file, store = campaign
+    _, potential, _ = first
+    hot = file.learning.exploration.model_copy(
+        update={"temperatures": (6000.0,), "melt_time": 2.0, "time_step": 5.0, "frame_interval": 0.02}
+    )
+    found = explore(potential, file.spec(), store, start, iteration=8, exploration=hot)
+    assert found.status.startswith("cut: ")
+    (report,) = found.strata
+    assert report.n_cut > 0
+    assert report.n_frames == 100
+    assert report.candidate_share > 0
+    if found.trajectory is not None:
+        frames = Trajectory.read(fetch_file(found.trajectory, workspace / "cut.h5"))
+        assert frames.n_frames == report.n_frames - report.n_cut
+
+
+def killer(pattern, times):
+    """Kill programs whose command line holds a pattern, each once it runs, a number of times."""
+    killed, stop = [], threading.Event()
+
+    def watch():
+        while not stop.is_set() and len(killed) < times:
+            for entry in Path("/proc").glob("[0-9]*"):
+                try:
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    mine = f"PPid:\t{os.getpid()}\n" in (entry / "status").read_text()
+                except OSError:
+                    continue
+                if mine and pattern in line and int(entry.name) not in killed and ready(entry):
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    killed.append(int(entry.name))
+            time.sleep(0.02)
+
+    def ready(entry):
+        """Whether it has begun its work: LAMMPS its dump, a training its first checkpoint."""
+        try:
+            here = (entry / "cwd").readlink()
+        except OSError:
+            return False
+        return any(here.glob("stage-0.dump")) or (here / "checkpoint").exists()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return killed, lambda: (stop.set(), thread.join())
+
+
+def test_a_killed_exploration_begins_again_and_one_that_is_killed_again_is_an_error(campaign, first, start):
+    file, store = campaign
+    _, potential, _ = first
+    longer = file.learning.exploration.model_copy(update={"melt_time": 3.0, "frame_interval": 0.05})
+    undisturbed = explore(potential, file.spec(), memory_with(store), start, iteration=9, exploration=longer)
+    killed, done = killer("-in md.in", 1)
+    found = explore(potential, file.spec(), memory_with(store), start, iteration=9, exploration=longer)
+    done()
+    assert len(killed) == 1
+    assert found.strata == undisturbed.strata
+    killed, done = killer("-in md.in", 2)
+    with pytest.raises(EngineError, match="killed twice"):
+        explore(potential, file.spec(), memory_with(store), start, iteration=9, exploration=longer)
+    done()
+
+
+def memory_with(store):
+    """Store with the same blobs and no documents: nothing is found as done before."""
+    fresh = memory()
+    rows = list(store.additional_stores["data"].query())
+    fresh.additional_stores["data"].update([{k: v for k, v in row.items() if k != "_id"} for row in rows])
+    return fresh
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(campaign, first):
+    file, store = campaign
+    dataset, _, _ = first
+    learning = file.learning.model_copy(
+        update={"training": file.learning.training.model_copy(update={"steps": 1500})}
+    )
+    killed, done = killer("backend.py train", 1)
+    outcome = run(TrainMaker(learning).make(dataset, "c", 5, 0, 0), store).output
+    done()
+    assert len(killed) == 1
+    assert outcome.model is not None
+    curve = json.loads(get_blob(store, outcome.model.learning_curve))
+    assert curve["step"][-1] == 1500
+    # One report for each step: what was trained twice counts once.
+    assert len(curve["step"]) == len(set(curve["step"]))
+    assert outcome.model.final_force_loss < curve["rmse_f_trn"][0]
+
+
+def test_a_rate_that_diverges_is_tried_once_more_at_a_lower_one_and_then_a_typed_failure(campaign, first):
+    file, store = campaign
+    dataset, potential, _ = first
+    wild = file.learning.training.model_copy(update={"start_lr": 1e30, "stop_lr": 1e20})
+    outcome = run(
+        TrainMaker(file.learning.model_copy(update={"training": wild})).make(dataset, "c", 6, 0, 0), store
+    ).output
+    assert outcome.model is None
+    assert [attempt.status for attempt in outcome.attempts] == [TrainingStatus.DIVERGED] * 2
+    assert outcome.attempts[1].start_lr < outcome.attempts[0].start_lr
+    # The committee goes on without it while two are left.
+    good = [
+        TrainingOutcome(key=m.key, campaign_id="c", model=m, attempts=m.attempts) for m in potential.models
+    ]
+    work = assemble_potential([*good, outcome], dataset, potential.soft_core, "c", 0, None)
+    made = run(work, memory_with(store)).output
+    assert len(made.models) == 2
+    assert made.failed[0].status is TrainingStatus.DIVERGED
+    with pytest.raises(Exception, match="only 1 of 2 models could be trained"):
+        run(
+            assemble_potential([good[0], outcome], dataset, potential.soft_core, "c", 0, None),
+            memory_with(store),
+        )
+
+
+def test_one_poisoned_label_is_found_and_left_out(campaign, first):
+    file, store = campaign
+    dataset, potential, _ = first
+    store = memory_with(store)
+    member = max((m for m in dataset.members if not m.held_out), key=lambda m: m.n_labels)
+    frames = decode_frames(get_blob(store, member.shard))
+    frames[2].calc.results["energy"] += 40.0
+    poisoned = put_blob(store, encode_frames(frames), MEDIA_TYPE)
+    members = [m.model_copy(update={"shard": poisoned}) if m is member else m for m in dataset.members]
+    spoiled = dataset.model_copy(update={"members": tuple(members)})
+    outcomes = [run(TrainMaker(file.learning).make(spoiled, "c", 7, 0, i), store).output for i in range(2)]
+    made = run(assemble_potential(outcomes, spoiled, potential.soft_core, "c", 0, None), store).output
+    assert [(s.shard, s.index) for s in made.suspects] == [(poisoned.sha256, 2)]
+    assert "eV/atom" in made.suspects[0].reason
+    clean = spoiled.without(made.suspects)
+    assert clean.n_train == spoiled.n_train - 1
+    assert clean.digest != spoiled.digest
+    # In an undisturbed campaign nothing is in doubt.
+    assert potential.suspects == ()
+
+
+def test_a_third_of_the_labels_failing_at_random_stops_nothing(campaign, first, monkeypatch):
+    file, store = campaign
+    dataset, potential, explorations = first
+    store = memory_with(store)
+    spec, whole = file.spec(), XtbEngine.single_points
+    fate = cycle([False, True, True, False, True, True, True, False, True, True])
+
+    def unreliable(self, frames, directory):
+        for frame, lives in zip(frames, fate, strict=False):
+            if lives:
+                yield from whole(self, [frame], directory)
+            else:
+                yield SinglePoint(LabelStatus.CRASHED, "a node was lost")
+
+    monkeypatch.setattr(XtbEngine, "single_points", unreliable)
+    frames = [f for e in explorations for f in decode_frames(get_blob(store, e.candidates.frames))][:10]
+    deviations = tuple(d for e in explorations for d in e.candidates.deviations)[:10]
+    wanted = FrameSet(
+        frames=put_blob(store, encode_frames(frames), MEDIA_TYPE),
+        n_frames=len(frames),
+        temperatures=(500.0,) * len(frames),
+        deviations=deviations,
+        provenance=explorations[0].provenance,
+    )
+    batch = run(spec.engine.static_maker(spec.learning.selection.limits).make(wanted), store).output
+    assert batch.counts[LabelStatus.CRASHED.value] == 3
+    state = LoopState(dataset=dataset, starts={COMPOSITION: [wanted.frames]}, iteration=1, parent=potential)
+    response = run(extend_dataset(spec, potential, [batch], state), store)
+    assert 6 <= batch.n_converged <= 7
+    assert response.output.dataset.n_train == dataset.n_train + batch.n_converged
+    assert response.addition is not None
+    # Fewer than the quorum is an error that says why.
+    strict = spec.model_copy(update={"learning": spec.learning.model_copy(update={"quorum": 0.9})})
+    with pytest.raises(Exception, match=r"only [67] of 10 labels succeeded .*'crashed': 3"):
+        run(extend_dataset(strict, potential, [batch], state), store)
+
+
+def test_a_budget_that_is_used_up_ends_the_loop_and_is_reported(campaign, first):
+    file, store = campaign
+    dataset, potential, explorations = first
+    calibration = CalibrationDocument(key="k", campaign_id="c", calibration=(), points=None)
+    spec = file.spec()
+    limited = spec.learning.model_copy(update={"max_labels": 3, "max_iterations": 9})
+    state = LoopState(dataset=dataset, starts={COMPOSITION: []}, spent=Spent(labels=1))
+    work = decide(spec.model_copy(update={"learning": limited}), potential, calibration, explorations, state)
+    document = run(work, store).output
+    assert document.verdict is Verdict.CONTINUE
+    assert document.n_selected == 2
+    assert document.spent.labels == 3
+    assert sum(report.n_over_budget for report in document.strata) > 0
+    over = state.model_copy(update={"spent": document.spent, "iteration": 1})
+    work = decide(spec.model_copy(update={"learning": limited}), potential, calibration, explorations, over)
+    last = run(work, store).output
+    assert last.verdict is Verdict.NOT_CONVERGED
+    assert last.limit == "max_labels = 3 is reached: 3 labels were asked for"
+    assert last.n_selected == 0
+
+
+def test_a_larger_grid_goes_on_from_the_potential_and_its_labels(campaign, workspace):
+    _, store = campaign
+    content = yaml.safe_load((workspace / "mini.yaml").read_text())
+    content["grid"]["points"].append({"x": 1, "y": 0})
+    content["melt_quench"]["packings"] = 0
+    content["learning"]["data"] = ["tiny"]
+    path = workspace / "more.yaml"
+    path.write_text(yaml.safe_dump(content))
+    more = CampaignFile.load(path)
+    base = base_of(more, store)
+    potentials = outputs(store, "potential", PotentialDocument)
+    assert base.potential == max(potentials, key=lambda p: p.iteration)
+    assert base.compositions == {COMPOSITION}
+    flow = CampaignMaker(more.spec(base)).make()
+    jobs = {job.name for job, _ in flow.iterflow()}
+    # Of the new composition a held-out trajectory and a packing to explore from; of the old one nothing.
+    assert "pack x1.000-y0.000 start" in jobs
+    assert not [name for name in jobs if COMPOSITION in name]
+    assert len([name for name in jobs if name.startswith("melt-quench")]) == 1
+    with pytest.raises(InputError, match="is no import and no campaign"):
+        base_of(
+            more.model_copy(update={"learning": more.learning.model_copy(update={"data": ("what",)})}), store
+        )
+    other = more.model_copy(update={"engine": XtbEngine(accuracy=1)})
+    with pytest.raises(InputError, match="holds labels of"):
+        base_of(other, store)
