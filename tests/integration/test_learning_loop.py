@@ -294,13 +294,14 @@ def test_a_killed_training_goes_on_from_its_checkpoint(campaign, first):
 def test_a_rate_that_diverges_is_tried_once_more_at_a_lower_one_and_then_a_typed_failure(campaign, first):
     file, store = campaign
     dataset, potential, _ = first
-    wild = file.learning.training.model_copy(update={"start_lr": 1e30, "stop_lr": 1e20})
-    outcome = run(
-        TrainMaker(file.learning.model_copy(update={"training": wild})).make(dataset, "c", 6, 0, 0), store
-    ).output
-    assert outcome.model is None
-    assert [attempt.status for attempt in outcome.attempts] == [TrainingStatus.DIVERGED] * 2
-    assert outcome.attempts[1].start_lr < outcome.attempts[0].start_lr
+    # One that is no number at all, and one whose energies are off by a million.
+    for rate in (1e4, 1e30):
+        wild = file.learning.training.model_copy(update={"start_lr": rate, "stop_lr": rate / 10})
+        learning = file.learning.model_copy(update={"training": wild})
+        outcome = run(TrainMaker(learning).make(dataset, "c", 6, 0, 0), store).output
+        assert outcome.model is None
+        assert [attempt.status for attempt in outcome.attempts] == [TrainingStatus.DIVERGED] * 2
+        assert outcome.attempts[1].start_lr < outcome.attempts[0].start_lr
     # The committee goes on without it while two are left.
     good = [
         TrainingOutcome(key=m.key, campaign_id="c", model=m, attempts=m.attempts) for m in potential.models
@@ -370,7 +371,7 @@ def test_a_third_of_the_labels_failing_at_random_stops_nothing(campaign, first, 
     assert response.addition is not None
     # Fewer than the quorum is an error that says why.
     strict = spec.model_copy(update={"learning": spec.learning.model_copy(update={"quorum": 0.9})})
-    with pytest.raises(Exception, match=r"only [67] of 10 labels succeeded .*'crashed': 3"):
+    with pytest.raises(Exception, match=r"only \d of \d+ labels succeeded .*'crashed': 3"):
         run(extend_dataset(strict, potential, [batch], state), store)
 
 

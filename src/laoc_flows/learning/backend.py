@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SUFFIXES = {"tensorflow": ".pb", "pytorch": ".pth"}
-DIVERGED = 3
-"""Exit status where the loss is no finite number."""
 # Coarser than dp's default of 0.01: a quarter of the size, and the force parity stays below 1e-3 eV/A.
 _TABLE_STEP = "0.02"
 _FLAGS = {"tensorflow": "--tf", "pytorch": "--pt"}
 _DIMENSIONS = 64
-_WATCH_EVERY = 5.0  # s
 
 
 class Frame(NamedTuple):
@@ -73,23 +69,12 @@ def train(task: dict[str, Any]) -> None:
     if task["compressed"]:
         arguments = ["compress", "-i", task["frozen"], "-o", task["compressed"], "-s", _TABLE_STEP]
         steps.append([*arguments, *(["-t", task["script"]] if task["backend"] == "tensorflow" else [])])
-    stop = threading.Event()
-    threading.Thread(target=_watch, args=(Path("lcurve.out"), stop), daemon=True).start()
     for arguments in steps:
         if task["backend"] == "tensorflow":
             import tensorflow as tf
 
             tf.compat.v1.reset_default_graph()
         dp([flag, *arguments])
-        stop.set()
-
-
-def _watch(path: Path, stop: threading.Event) -> None:
-    """End the process when the loss is no finite number: training on would only take time."""
-    while not stop.wait(_WATCH_EVERY):
-        lines = path.read_text().splitlines() if path.exists() else []
-        if any(word in line for line in lines if not line.startswith("#") for word in ("nan", "inf")):
-            os._exit(DIVERGED)
 
 
 def predict(models: Sequence[str], frames: Sequence[Frame], target: str) -> None:

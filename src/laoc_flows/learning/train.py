@@ -32,8 +32,10 @@ _FRAMES, _PREDICTIONS, _TASK = "frames.npz", "predictions.npz", "task.json"
 _CHECKPOINT = "model.ckpt"
 _KILLED = {-signal.SIGKILL, -signal.SIGTERM}
 _MAX_PARITY_FORCE = 1e-2  # eV/A; a table or a conversion gone wrong is off by orders of magnitude more
-_DIVERGED = 3.0
+_DIVERGED_FORCE = 3.0
 """Training force RMSE over that of zero forces at which a training has diverged [1]."""
+_DIVERGED_ENERGY = 100.0
+"""Training energy RMSE at which it has [eV/atom]."""
 
 
 @dataclass(frozen=True)
@@ -258,18 +260,28 @@ class _Try:
                 "look at the memory of the machine, then run it again: it goes on from its last checkpoint"
             )
             raise TrainingError(msg, where=str(done.log), remedy=remedy)
-        if done.returncode == backend.DIVERGED:
-            raise _TryError(TrainingStatus.DIVERGED, "the loss is not a finite number")
         if done.returncode != 0:
-            raise _TryError(TrainingStatus.CRASHED, f"DeePMD-kit failed: {cause_of(done)}")
+            # DeePMD-kit looks at every report whether its loss is a number.
+            cause = cause_of(done)
+            status = TrainingStatus.DIVERGED if "NaN detected" in cause else TrainingStatus.CRASHED
+            raise _TryError(status, f"DeePMD-kit failed: {cause}")
         curve = read_curve(place / "lcurve.out")
-        zero = float(np.sqrt(np.mean(np.concatenate([f.get_forces().ravel() for f in data]) ** 2)))
-        loss = curve["rmse_f_trn"][-1]
-        if not all(np.isfinite(column[-1]) for column in curve.values()) or loss > _DIVERGED * zero:
-            reason = f"the force error on the training data is {loss:.3g} eV/A, that of zero forces {zero:.3g} eV/A"
-            raise _TryError(TrainingStatus.DIVERGED, reason)
+        self._check(curve, data)
         forces, energies = self._parity(len(sample), np.array([len(frame) for frame in sample]))
         return curve, forces, energies, content
+
+    @staticmethod
+    def _check(curve: dict[str, list[float]], data: Sequence[Atoms]) -> None:
+        """Raise where a training has ended far worse than a model that says nothing."""
+        zero = float(np.sqrt(np.mean(np.concatenate([f.get_forces().ravel() for f in data]) ** 2)))
+        force, energy = curve["rmse_f_trn"][-1], curve["rmse_e_trn"][-1]
+        finite = all(np.isfinite(column[-1]) for column in curve.values())
+        if not finite or force > _DIVERGED_FORCE * zero or energy > _DIVERGED_ENERGY:
+            reason = (
+                f"the errors on the training data are {force:.3g} eV/A (of zero forces: {zero:.3g}) and "
+                f"{energy:.3g} eV/atom"
+            )
+            raise _TryError(TrainingStatus.DIVERGED, reason)
 
     def _train(self, *, compress: bool) -> Finished:
         task = {
