@@ -15,6 +15,7 @@ from laoc_flows.schemas.base import SPECIES
 from laoc_flows.schemas.training import Training
 
 TABLE_FILE = "short_range.tab"
+_EMBEDS_TYPES = {"dpa1", "se_atten", "se_atten_v2"}
 _MIN_DECAY_STEPS = 10
 _DECAYS = 100
 _REPORTS = 50
@@ -101,6 +102,12 @@ def render_input(
         content["learning_rate"]["start_lr"] = start_lr
     content["model"]["descriptor"]["seed"] = seed
     content["model"]["fitting_net"]["seed"] = seed + 1
+    if training.backend == "tensorflow" and content["model"]["descriptor"]["type"] in _EMBEDS_TYPES:
+        # TensorFlow's deterministic operations refuse to draw without a seed.
+        content["model"]["type_embedding"] = {
+            **content["model"].get("type_embedding", {}),
+            "seed": seed + 3,
+        }
     report = content["training"]["disp_freq"]
     data = content["training"].pop("training_data", {"batch_size": training.batch_size})
     content["training"] |= {
