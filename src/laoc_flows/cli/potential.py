@@ -71,6 +71,8 @@ def show(key: KeyArgument, workspace: WorkspaceOption = None) -> None:
         if models
         else "none",
         "verdict": found.get("verdict") or "none yet",
+        **_range(found.get("validity")),
+        **_left_out(found),
     }.items():
         facts.add_row(name, str(value))
     out.print(facts, soft_wrap=True)
@@ -113,6 +115,30 @@ def export(
         store.build()
         card = export_potential(store, key, folder)
     say(f"wrote {len(card['models'])} models and how LAMMPS takes them to {folder}")
+
+
+def _range(validity: Mapping[str, Any] | None) -> dict[str, str]:
+    """Where it has seen labels, in words; of an earlier version nothing is known."""
+    if not validity:
+        return {}
+    found = {"trained on": ", ".join(validity["compositions"])}
+    if validity["temperatures"]:
+        low, high = validity["temperatures"]
+        found["at"] = f"{low:.0f} to {high:.0f} K"
+    if density := validity["number_density"].values():
+        low, high = min(pair[0] for pair in density), max(pair[1] for pair in density)
+        found["densities"] = f"{low:.4f} to {high:.4f} atoms/A^3"
+    pairs = (f"{pair} {distance:.2f}" for pair, distance in validity["min_distances"].items())
+    return {**found, "closest pairs [A]": ", ".join(pairs)}
+
+
+def _left_out(found: Mapping[str, Any]) -> dict[str, str]:
+    lines = {}
+    if failed := found.get("failed"):
+        lines["could not be trained"] = "; ".join(f"{each['status']}: {each['reason']}" for each in failed)
+    if suspects := found.get("suspects"):
+        lines["in quarantine"] = f"{len(suspects)} labels, see 'laoc learning'"
+    return lines
 
 
 def _errors(found: Mapping[str, Mapping[str, Any]]) -> Table:

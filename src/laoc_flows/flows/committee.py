@@ -9,12 +9,12 @@ from jobflow import Flow
 
 from laoc_flows.blobs import derive_seed, digest_json, put_blob
 from laoc_flows.engines.clock import JobClock
-from laoc_flows.flows.potential import MEDIA_TYPES, assemble_potential, frames_of, model_file
+from laoc_flows.flows.potential import assemble_potential, frames_of, model_file
 from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, lasting_directory, stamp
 from laoc_flows.learning.train import Parent, train_model
 from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.schemas.learning import Learning
-from laoc_flows.schemas.potential import PotentialDocument, TrainedModel, TrainingOutcome
+from laoc_flows.schemas.potential import MODEL_TYPES, PotentialDocument, TrainedModel, TrainingOutcome
 from laoc_flows.settings import Settings
 
 
@@ -79,7 +79,7 @@ class TrainMaker(LaocMaker):
             common = {"campaign_id": campaign_id, "attempts": attempts, "core_hours": clock.core_hours}
             if files is None:
                 return TrainingOutcome(key=key, model=None, **common)
-            media_type = MEDIA_TYPES[settings.backend]
+            media_type = MODEL_TYPES[settings.backend]
             model = put_blob(store, files.model.read_bytes(), media_type)
             kept = put_blob(store, files.frozen.read_bytes(), media_type)
             curve = put_blob(store, json.dumps(files.curve).encode(), "application/json")

@@ -20,11 +20,15 @@ from laoc_flows.learning.evaluate import Prediction, predict
 from laoc_flows.learning.quarantine import doubtful
 from laoc_flows.learning.validity import validity_of
 from laoc_flows.schemas.dataset import Dataset, DatasetMember
-from laoc_flows.schemas.potential import HeldOutError, PotentialDocument, Suspect, TrainingOutcome
+from laoc_flows.schemas.potential import (
+    MODEL_SUFFIXES,
+    HeldOutError,
+    PotentialDocument,
+    Suspect,
+    TrainingOutcome,
+)
 from laoc_flows.schemas.protocol import SoftCore
 
-MEDIA_TYPES = {"tensorflow": "application/x-tensorflow-graph", "pytorch": "application/x-torchscript"}
-SUFFIXES = {MEDIA_TYPES["tensorflow"]: ".pb", MEDIA_TYPES["pytorch"]: ".pth"}
 _LEAST_MODELS = 2
 """Models that make a committee: with one there is no deviation."""
 
@@ -41,7 +45,7 @@ def _indexed(store: JobStore, member: DatasetMember) -> list[tuple[int, Atoms]]:
 
 def model_file(store: JobStore, blob: BlobRef, directory: Path, stem: str) -> Path:
     """Write a model into a directory, its digest verified, under the suffix of its backend."""
-    path = directory / f"{stem}{SUFFIXES.get(blob.media_type, '.pb')}"
+    path = directory / f"{stem}{MODEL_SUFFIXES.get(blob.media_type, '.pb')}"
     path.write_bytes(get_blob(store, blob))
     return path
 

@@ -10,6 +10,11 @@ from laoc_flows.blobs import BlobRef
 from laoc_flows.schemas.base import Document, Model
 from laoc_flows.schemas.protocol import SoftCore
 
+MODEL_TYPES = {"tensorflow": "application/x-tensorflow-graph", "pytorch": "application/x-torchscript"}
+"""Media type of a frozen model by backend."""
+MODEL_SUFFIXES = {MODEL_TYPES["tensorflow"]: ".pb", MODEL_TYPES["pytorch"]: ".pth"}
+"""Suffix of its file, by which DeePMD-kit knows the backend."""
+
 
 class TrainingStatus(StrEnum):
     """Typed outcome of one try to train a model."""

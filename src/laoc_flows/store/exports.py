@@ -22,6 +22,7 @@ from laoc_flows.engines.lammps import interaction
 from laoc_flows.errors import InputError, QueryError
 from laoc_flows.learning.data import as_dpdata, write_systems
 from laoc_flows.schemas.base import SPECIES
+from laoc_flows.schemas.potential import MODEL_SUFFIXES
 from laoc_flows.schemas.protocol import SoftCore
 from laoc_flows.store.laoc_store import LaocStore
 
@@ -179,7 +180,8 @@ def export_potential(store: LaocStore, key: str, folder: Path) -> dict[str, Any]
         If a model is missing or was altered.
     """
     potential = find_potential(store, key)
-    models = {f"model-{i}.pb": store.model(potential, i) for i in range(len(potential["models"]))}
+    suffixes = [MODEL_SUFFIXES.get(m["model"]["media_type"], ".pb") for m in potential["models"]]
+    models = {f"model-{i}{suffix}": store.model(potential, i) for i, suffix in enumerate(suffixes)}
     core = SoftCore.model_validate(potential["soft_core"])
     card = {
         "what": "committee of DeePMD models; each is to be used with the soft core, see in.potential",
@@ -190,6 +192,7 @@ def export_potential(store: LaocStore, key: str, folder: Path) -> dict[str, Any]
         "verdict": potential.get("verdict"),
         "held_out": potential["held_out"],
         "soft_core": potential["soft_core"],
+        "validity": potential.get("validity"),
         "models": {
             name: {
                 "sha256": digest(data),
@@ -206,7 +209,7 @@ def export_potential(store: LaocStore, key: str, folder: Path) -> dict[str, Any]
             (made / name).write_bytes(data)
         lines = [
             f"# units metal, atom_style atomic; types 1 to {len(SPECIES)}: {' '.join(SPECIES)}",
-            *interaction([Path("model-0.pb")], core),
+            *interaction([Path(next(iter(models)))], core),
         ]
         (made / "in.potential").write_text("\n".join(lines) + "\n")
         (made / CARD).write_text(json.dumps(card, indent=1, default=str) + "\n")
