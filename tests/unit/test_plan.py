@@ -208,6 +208,23 @@ def test_probes_audits_and_a_budget_of_labels_are_counted(tmp_path):
     assert plan(campaign(tmp_path, learning__max_labels=7)).labels[1] == 9 * 44 + 7
 
 
+def test_compositions_between_are_halfway_and_never_those_that_are_held_out(tmp_path):
+    grid = {"x": [1], "y": [0, 1], "held_out": [{"x": 1, "y": 0.5}]}
+    assert campaign(tmp_path, grid=grid, learning__exploration__between=1).between == ()
+    free = campaign(tmp_path, grid={"x": [1], "y": [0, 1]}, learning__exploration__between=9)
+    assert [name for name, _ in free.between] == ["x1.000-y0.500"]
+    square = campaign(tmp_path, grid={"x": [0.5, 1.5], "y": [0, 1]}, learning__exploration__between=1)
+    # The middle of the square is farthest from its corners.
+    assert [name for name, _ in square.between] == ["x1.000-y0.500"]
+
+
+def test_every_volume_and_pressure_has_a_replica(tmp_path):
+    with pytest.raises(InvalidCampaignError, match="replicas must be at least 3"):
+        campaign(
+            tmp_path, learning__exploration__volume_scales=[1, 0.9], learning__exploration__pressures=[1]
+        )
+
+
 def test_labels_from_elsewhere_may_leave_no_seeds_to_make(tmp_path):
     planned = plan(campaign(tmp_path, melt_quench__packings=0, learning__data=["before"]))
     assert planned.stages["seed"][0] == 0

@@ -107,6 +107,14 @@ def test_farthest_first_takes_the_ends_before_the_middle():
     assert [d.value for d in chosen] == ["over quota", "selected", "selected", "selected", "over quota"]
 
 
+def test_what_is_above_the_upper_level_comes_last_the_least_of_it_first():
+    novelty = line([0, 1], [2, 500, 3, 400, 300])
+    deviations = [0.3, 9.0, 0.3, 5.0, 7.0]
+    offered = [Offered(i, "s", 0.0, d, above=d > 1) for i, d in enumerate(deviations)]
+    chosen = choose(offered, novelty, SETTINGS)
+    assert [d.value for d in chosen] == ["selected", "over quota", "selected", "selected", "over quota"]
+
+
 def test_likes_of_what_is_labeled_are_left_out():
     novelty = line([0, 1, 2], [0.01, 5, 5.02])
     offered = [Offered(run=i, stratum="s", time=0.0, deviation=0.3) for i in range(3)]
@@ -280,6 +288,18 @@ def test_a_poisoned_energy_and_poisoned_forces_are_found_and_nothing_else():
     assert "forces" in found[20]
     # Too few to know what is usual.
     assert doubtful(frames[:7], fitted(frames[:7]), ["c"] * 7) == {}
+
+
+def test_frames_that_are_only_tested_are_not_doubted_for_being_hard():
+    frames = labeled(320)
+    answer, worse = fitted(frames, error=0.05), fitted(frames, error=0.7)
+    for i in range(300, 320):
+        answer.energies[i], answer.forces[i] = worse.energies[i], worse.forces[i]
+    trained = [i < 300 for i in range(320)]
+    assert doubtful(frames, answer, ["c"] * 320, trained) == {}
+    # An absurd energy is found among them all the same.
+    answer.energies[310] += 6 * 60.0
+    assert list(doubtful(frames, answer, ["c"] * 320, trained)) == [310]
 
 
 def test_a_composition_that_a_potential_knows_badly_is_not_doubtful():

@@ -9,7 +9,7 @@ from jobflow import JobStore
 
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.errors import InputError
-from laoc_flows.flows.loop import DatasetDocument
+from laoc_flows.flows.datasets import DatasetDocument
 from laoc_flows.flows.spec import BaseData
 from laoc_flows.jobs import METADATA_KEY
 from laoc_flows.schemas.dataset import Dataset
@@ -49,17 +49,22 @@ def base_of(file: CampaignFile, store: JobStore) -> BaseData | None:
     level = file.engine.level_of_theory
     members: dict[str, Any] = {}
     potential: PotentialDocument | None = None
+    trained = ""
+    tested_only = {composition.id for composition in file.grid.tested_only}
     names: list[str] = []
     for name in file.learning.data:
-        found, its, source = _of_name(name, store, file.campaign_id)
+        found, its, its_data, source = _of_name(name, store, file.campaign_id)
         if found.level_of_theory != level:
             msg = f"{name} holds labels of {found.level_of_theory}, the engine's are of {level}"
             raise InputError(
                 msg, where=f"{_KEY}: {name}", remedy="labels of different levels never meet in one training"
             )
         for member in found.members:
-            members.setdefault(member.shard.sha256, member)
-        potential = its or potential
+            # What this campaign only tests on is not trained on, wherever its labels come from.
+            if member.held_out or member.composition_id not in tested_only:
+                members.setdefault(member.shard.sha256, member)
+        if its is not None:
+            potential, trained = its, its_data
         names.append(source)
     try:
         dataset = Dataset(level_of_theory=level, members=tuple(members.values()))
@@ -68,13 +73,13 @@ def base_of(file: CampaignFile, store: JobStore) -> BaseData | None:
         raise InputError(
             msg, where=_KEY, remedy="name data that do not test on what others train on"
         ) from None
-    return BaseData(names=tuple(names), dataset=dataset, potential=potential)
+    return BaseData(names=tuple(names), dataset=dataset, potential=potential, trained=trained)
 
 
-def _of_name(name: str, store: JobStore, own: str) -> tuple[Dataset, PotentialDocument | None, str]:
+def _of_name(name: str, store: JobStore, own: str) -> tuple[Dataset, PotentialDocument | None, str, str]:
     imported = find_import(store, name)
     if imported is not None:
-        return imported.dataset, None, imported.campaign_id
+        return imported.dataset, None, "", imported.campaign_id
     campaign_id = name if _ID.fullmatch(name) else _last_campaign(name, store, own)
     rows = list(
         store.docs_store.query({_CAMPAIGN: campaign_id, "output.schema_name": "dataset"}, ["output"])
@@ -90,7 +95,7 @@ def _of_name(name: str, store: JobStore, own: str) -> tuple[Dataset, PotentialDo
             remedy="see 'laoc potential list' for campaigns, or import with 'laoc data import'",
         )
     # A data set only ever grows within a campaign.
-    dataset = max(documents, key=lambda each: sum(m.n_labels for m in each.dataset.members)).dataset
+    dataset = max((each.dataset for each in documents), key=_size)
     potentials = [
         PotentialDocument.model_validate(plain(row["output"]))
         for row in store.docs_store.query(
@@ -98,9 +103,17 @@ def _of_name(name: str, store: JobStore, own: str) -> tuple[Dataset, PotentialDo
         )
     ]
     newest = max(potentials, key=lambda each: (each.iteration, each.n_train), default=None)
+    trained = ""
     if newest is not None:
+        its = [each.dataset for each in documents if each.dataset.digest == newest.dataset_digest]
+        trained = its[0].training_digest if its else ""
         dataset = dataset.without(newest.suspects)
-    return dataset, newest, str(campaign_id)
+    return dataset, newest, trained, str(campaign_id)
+
+
+def _size(dataset: Dataset) -> tuple[int, int]:
+    """Labels, and those in quarantine: both only ever grow."""
+    return sum(m.n_labels for m in dataset.members), sum(len(m.left_out) for m in dataset.members)
 
 
 def _last_campaign(name: str, store: JobStore, own: str) -> str | None:

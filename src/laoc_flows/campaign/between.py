@@ -17,7 +17,10 @@ _PAIR = 2
 
 
 def between(
-    compositions: Sequence[Composition], count: int, plan: Callable[[Composition], Cell]
+    compositions: Sequence[Composition],
+    count: int,
+    plan: Callable[[Composition], Cell],
+    without: Sequence[Composition] = (),
 ) -> tuple[tuple[str, Cell], ...]:
     """Compositions halfway between two of a grid, those farthest from the grid and from each other first.
 
@@ -29,6 +32,8 @@ def between(
         How many, at most.
     plan : callable
         Plans the cell of a composition, or raises CompositionError where it fits none.
+    without : sequence of Composition
+        What must not be explored.
 
     Returns
     -------
@@ -36,12 +41,13 @@ def between(
         Composition ids and cells; fewer than `count` where no more fit a cell.
     """
     known = sorted((c.x, c.y) for c in compositions)
+    excluded = {(c.x, c.y) for c in without}
     cells: dict[tuple[Fraction, Fraction], Cell] = {}
     if not count or len(known) < _PAIR:
         return ()
     for i, j in _neighbors(known):
         middle = ((known[i][0] + known[j][0]) / 2, (known[i][1] + known[j][1]) / 2)
-        if middle in known or middle in cells:
+        if middle in known or middle in cells or middle in excluded:
             continue
         try:
             cells[middle] = plan(Composition(*middle))

@@ -282,7 +282,7 @@ class CampaignFile(Model):
     def between(self) -> tuple[tuple[str, Cell], ...]:
         """Composition ids and cells of what is explored between the points of the grid."""
         trained = [c for c in self.grid.compositions if c not in self.grid.tested_only]
-        return between(trained, self.learning.exploration.between, self.cell.plan)
+        return between(trained, self.learning.exploration.between, self.cell.plan, self.grid.tested_only)
 
     def _settings(self) -> dict[str, Any]:
         kept = {"seed", "engine", "melt_quench", "learning", "production"}

@@ -243,7 +243,7 @@ def interaction(models: Sequence[Path], soft_core: SoftCore, output: str = "") -
     committee = " ".join(str(model) for model in models)
     lines = [
         *masses_and_order(),
-        f"pair_style hybrid/overlay deepmd {committee}{output} soft {max(radii.values())}",
+        f"pair_style hybrid/overlay deepmd {committee}{output} soft {max(radii.values(), default=1.0)}",
         f"pair_coeff * * deepmd {' '.join(SPECIES)}",
     ]
     for i, a in enumerate(SPECIES):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ase import Atoms
 from jobflow import CURRENT_JOB, Flow, Job, Response
@@ -41,6 +41,21 @@ def _here() -> dict[str, Any]:
     """Bookkeeping of the running job, for the jobs that take its place."""
     job = CURRENT_JOB.job
     return dict(job.metadata.get(METADATA_KEY, {})) if job is not None else {}
+
+
+_Done = TypeVar("_Done", LabelBatch, MDResult)
+
+
+def _kept_apart(done: _Done, provenance: Provenance) -> _Done:
+    """Earlier work, trained or tested on as it is wanted now: a larger campaign may train on what a smaller one held out."""
+    if done.provenance.held_out == provenance.held_out:
+        return done
+    update: dict[str, Any] = {"provenance": provenance}
+    if isinstance(done, MDResult):
+        for name in ("labels", "to_label"):
+            part = getattr(done, name)
+            update[name] = part and part.model_copy(update={"provenance": provenance})
+    return done.model_copy(update=update)
 
 
 def _named(suffix: str) -> str:
@@ -90,7 +105,7 @@ class LabelMaker(LaocMaker):
         key = self._key(frames)
         schema = PART if frames.is_part else "label_batch"
         if (done := finished(LabelBatch, schema, key, where=_SETTLED)) is not None:
-            return done
+            return _kept_apart(done, frames.provenance)
         clock = JobClock(Settings.load())
         atoms_list = decode_frames(get_blob(current_store(), frames.frames))
         most = self.engine.labels_per_job
@@ -294,7 +309,7 @@ class MDMaker(LaocMaker):
         )
         # One that an engine has failed is run again; one that stopped for what it is stops again.
         if (done := finished(MDResult, "md", key, where={"output.failed": {"$ne": True}})) is not None:
-            return done
+            return _kept_apart(done, provenance)
         controller = Controller(
             engine=self.engine,
             stages=stages,

@@ -9,7 +9,8 @@ from typing import Any
 from jobflow import Flow, Response
 
 from laoc_flows.blobs import BlobRef
-from laoc_flows.flows.loop import DatasetDocument, check_quorum, dataset_document, iteration_flow
+from laoc_flows.flows.datasets import DatasetDocument, check_quorum, dataset_document
+from laoc_flows.flows.loop import iteration_flow
 from laoc_flows.flows.seeds import PackMaker, SeedMaker
 from laoc_flows.flows.spec import BaseData, CampaignSpec, LoopState
 from laoc_flows.jobs import LaocMaker, laoc_job, stamp
@@ -91,8 +92,11 @@ def _starts(base: BaseData | None) -> dict[str, list[BlobRef]]:
     found: dict[str, list[BlobRef]] = {}
     members = base.dataset.members if base is not None else ()
     for member in sorted(members, key=lambda m: -m.n_labels):
-        shards = found.setdefault(member.composition_id, []) if not member.held_out else []
-        if not member.held_out and len(shards) < _MOST_STARTS:
+        # Of seeds alone: an import may have cells of any size, an exploration had a volume of its own.
+        if member.held_out or "/seed/" not in member.trajectory_id:
+            continue
+        shards = found.setdefault(member.composition_id, [])
+        if len(shards) < _MOST_STARTS:
             shards.append(member.shard)
     return found
 
@@ -129,8 +133,11 @@ def initial_dataset(
         dataset=dataset,
         starts=starts,
         parent=potential,
-        # Nothing new to train on: the potential that is there is that of the first iteration.
-        reuse=potential is not None and dataset.n_train == known.n_train,
+        # Trained on just this, and with this core: the potential that is there is that of the first iteration.
+        reuse=potential is not None
+        and base is not None
+        and dataset.training_digest == base.trained
+        and potential.soft_core == spec.learning.soft_core,
     )
     return Response(output=dataset_document(spec, dataset), addition=iteration_flow(spec, state))
 

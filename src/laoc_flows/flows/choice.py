@@ -89,6 +89,7 @@ def choice_of(
             continue
         frames += decode_frames(get_blob(store, exploration.candidates.frames))
         deviations += exploration.candidates.deviations
+        highs = {report.stratum: report.trust_high for report in exploration.strata}
         for temperature, time, deviation, agreed in zip(
             exploration.candidates.temperatures,
             exploration.times,
@@ -97,7 +98,8 @@ def choice_of(
             strict=True,
         ):
             stratum = _stratum(learning, exploration, temperature)
-            offered.append(Offered(run, stratum, time, deviation, agreed))
+            above = deviation >= highs.get(stratum, np.inf)
+            offered.append(Offered(run, stratum, time, deviation, agreed, above))
     if not offered:
         return Choice({}, tuple(strata), None)
     decisions = _decided(learning, potential, dataset, offered, frames, budget, seed)

@@ -167,7 +167,8 @@ class CommitteeMaker(LaocMaker):
             ]
         else:
             for index in range(self.learning.committee):
-                before = parent.models[index % len(parent.models)] if parent is not None else None
+                # Two members that begin with one model would differ too little.
+                before = parent.models[index] if parent is not None and index < len(parent.models) else None
                 training = TrainMaker(self.learning).make(
                     dataset, campaign_id, campaign_seed, iteration, index, before
                 )
@@ -182,6 +183,7 @@ class CommitteeMaker(LaocMaker):
             campaign_id,
             iteration,
             parent.key if parent is not None else None,
+            self.learning.training.max_force,
         )
         potential.name = f"potential i{iteration}"
         stamp(potential, stage="train", step="potential", composition="", iteration=iteration)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jobflow import Flow, Response
 
 from laoc_flows.blobs import derive_seed, digest_json
-from laoc_flows.errors import LaocError
 from laoc_flows.flows.choice import (
     Choice,
     choice_key,
@@ -18,6 +18,7 @@ from laoc_flows.flows.choice import (
     read_errors,
 )
 from laoc_flows.flows.committee import CommitteeMaker
+from laoc_flows.flows.datasets import FEW, DatasetDocument, check_quorum, dataset_document
 from laoc_flows.flows.explore import ExploreMaker, strata_of
 from laoc_flows.flows.probe import ProbeMaker, checks_of
 from laoc_flows.flows.production import ProductionMaker
@@ -26,8 +27,7 @@ from laoc_flows.jobs import laoc_job, stamp
 from laoc_flows.learning.calibration import calibrate
 from laoc_flows.learning.convergence import Judgment, judge
 from laoc_flows.learning.selection import merge
-from laoc_flows.schemas.base import Document, Provenance
-from laoc_flows.schemas.dataset import Dataset
+from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.iteration import (
     CalibrationDocument,
     ExplorationDocument,
@@ -40,33 +40,6 @@ from laoc_flows.schemas.iteration import (
 from laoc_flows.schemas.label import LabelBatch
 from laoc_flows.schemas.potential import PotentialDocument
 from laoc_flows.schemas.probe import ProbeDocument
-
-
-class DatasetDocument(Document):
-    """A data set as a job returns it."""
-
-    schema_name: str = "dataset"
-    dataset: Dataset
-
-
-def dataset_document(spec: CampaignSpec, dataset: Dataset) -> DatasetDocument:
-    """Document of a campaign's data set."""
-    return DatasetDocument(
-        key=digest_json([spec.campaign_id, dataset.digest]), campaign_id=spec.campaign_id, dataset=dataset
-    )
-
-
-def check_quorum(spec: CampaignSpec, batches: Sequence[LabelBatch]) -> None:
-    """Raise LaocError where fewer labels than the quorum are left of some batches."""
-    total = sum(len(batch.records) for batch in batches)
-    good = sum(batch.n_converged for batch in batches)
-    if total and (good == 0 or good < spec.learning.quorum * total):
-        counts: dict[str, int] = {}
-        for batch in batches:
-            for status, count in batch.counts.items():
-                counts[status] = counts.get(status, 0) + count
-        msg = f"only {good} of {total} labels succeeded ({counts}), fewer than the quorum {spec.learning.quorum:g}"
-        raise LaocError(msg, remedy="see the reasons with 'laoc query labels --columns status,reason'")
 
 
 def iteration_flow(spec: CampaignSpec, state: LoopState) -> Flow:
@@ -123,8 +96,8 @@ def calibrate_levels(
 ) -> CalibrationDocument:
     """Trust levels of this iteration.
 
-    They come from the labels that the potential before asked for; where there are none yet, from the held-out labels,
-    for which the committee's deviation and the error are both known.
+    They come from the labels that the potential before asked for, and where these are too few from the held-out labels
+    as well, for which the committee's deviation and the error are both known.
 
     Parameters
     ----------
@@ -135,7 +108,7 @@ def calibrate_levels(
     state : LoopState
         Holds the errors of the labels of the last iteration.
     """
-    errors = read_errors(state.errors) or held_out_errors(potential)
+    errors = [*read_errors(state.errors), *held_out_errors(potential)]
     conditions = range(len(spec.learning.exploration.conditions))
     strata = dict.fromkeys(
         stratum
@@ -289,6 +262,15 @@ def _concluded(
         budget = None if most is None else most - spent.labels
         seed = derive_seed(spec.seed, "select", state.iteration)
         choice = choice_of(spec.learning, potential, explorations, state.dataset, strata, budget, seed)
+        disagreed = any(s.n_candidates + s.n_failed + s.n_cut for s in strata)
+        if disagreed and not choice.n_selected and not potential.suspects:
+            # Training again on the same labels would only take time.
+            goes_on = False
+            judgment = replace(
+                judgment,
+                verdict=Verdict.NOT_CONVERGED,
+                limit="nothing is left to label: all that is not agreed on is known, or beyond the limits",
+            )
     spent = spent.plus(labels=choice.n_selected)
     document = IterationDocument(
         key=choice_key(potential.key, [exploration.key for exploration in explorations], calibration.key),
@@ -368,7 +350,7 @@ def extend_dataset(
     state : LoopState
         State of the iteration that follows, without them.
     """
-    check_quorum(spec, batches)
+    check_quorum(spec, batches, least=FEW)
     errors = errors_of_labels(spec.learning, potential, batches, state.previous)
     following = state.model_copy(
         update={

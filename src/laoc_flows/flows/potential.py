@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def assemble_potential(
     campaign_id: str,
     iteration: int,
     parent: str | None,
+    max_force: float = math.inf,
 ) -> PotentialDocument:
     """Potential out of its committee, tested on the held-out trajectories.
 
@@ -85,6 +87,8 @@ def assemble_potential(
         Iteration of the loop.
     parent : str or None
         Key of the potential before.
+    max_force : float
+        Largest force component of a label that is trained on [eV/A].
     """
     models = [outcome.model for outcome in outcomes if outcome.model is not None]
     failed = [outcome.attempts[-1] for outcome in outcomes if outcome.model is None]
@@ -93,11 +97,14 @@ def assemble_potential(
         msg = f"only {len(models)} of {len(outcomes)} models could be trained ({reasons})"
         raise LaocError(msg, remedy="see learning.training: start_lr, max_force, steps")
     members = [model.key for model in models]
-    key = digest_json([members, dataset.digest, soft_core.model_dump(), "potential/r2"])
+    # One that was trained in another iteration is taken over by this campaign: a document of its own.
+    taken_over = [campaign_id] if models[0].iteration != iteration else []
+    limit = max_force if math.isfinite(max_force) else None
+    key = digest_json([members, dataset.digest, soft_core.model_dump(), limit, *taken_over, "potential/r3"])
     if (done := finished(PotentialDocument, "potential", key)) is not None:
         return done
     store = current_store()
-    frames, places = _all_frames(store, dataset)
+    frames, places = _all_frames(store, dataset, max_force)
     with scratch_directory("potential") as directory:
         paths = [model_file(store, model.model, directory, f"model-{i}") for i, model in enumerate(models)]
         answers = predict(paths, frames, directory, models[0].backend)
@@ -135,17 +142,21 @@ def assemble_potential(
 _Place = tuple[DatasetMember, int]
 
 
-def _all_frames(store: JobStore, dataset: Dataset) -> tuple[list[Atoms], list[_Place]]:
+def _all_frames(store: JobStore, dataset: Dataset, max_force: float) -> tuple[list[Atoms], list[_Place]]:
+    """Frames that were trained on, and those that are held out."""
     frames, places = [], []
     for member in dataset.members:
         for index, frame in _indexed(store, member):
+            if not member.held_out and np.abs(frame.get_forces()).max() > max_force:
+                continue
             frames.append(frame)
             places.append((member, index))
     return frames, places
 
 
 def _suspects(frames: Sequence[Atoms], answer: Prediction, places: Sequence[_Place]) -> tuple[Suspect, ...]:
-    found = doubtful(frames, answer, [member.composition_id for member, _ in places])
+    trained = [not member.held_out for member, _ in places]
+    found = doubtful(frames, answer, [member.composition_id for member, _ in places], trained)
     return tuple(
         Suspect(
             shard=places[i][0].shard.sha256,

@@ -21,6 +21,7 @@ class BaseData(Model):
     names: tuple[str, ...] = Field(description="where it comes from: names of imports, ids of campaigns")
     dataset: Dataset = Field(description="their labels")
     potential: PotentialDocument | None = Field(None, description="last potential of the last of them")
+    trained: str = Field("", description="content address of what that potential was trained on")
 
     @property
     def compositions(self) -> frozenset[str]:

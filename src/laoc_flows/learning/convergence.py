@@ -11,8 +11,8 @@ from laoc_flows.schemas.potential import HeldOutError
 
 _NO_DEVIATION = 1e-6
 """Largest deviation of forces that only rounding explains [eV/A]."""
-_AUDIT = 8
-"""Labels of an audit before their share of misses says anything."""
+_AUDIT = 4
+"""Labels of an audit of one composition before their share of misses says anything."""
 _MOST_MISSED = 0.5
 """Share of agreed frames whose error is above the target at which the committee's agreement is worth nothing [1]."""
 
@@ -87,12 +87,12 @@ def judge(
     before = {report.stratum: report.candidate_share for report in previous}
     for report in strata:
         reasons[report.composition_id] += _of_stratum(report, before.get(report.stratum), targets)
-    for each in calibration:
-        missed = each.n_audit_missed
-        if each.n_audited >= _AUDIT and missed > _MOST_MISSED * each.n_audited:
-            reasons.setdefault(each.stratum.composition_id, []).append(
-                f"{missed} of {each.n_audited} frames that the committee agreed on at {each.stratum.words} have errors "
-                "above the target"
+    for composition_id in dict.fromkeys(each.stratum.composition_id for each in calibration):
+        its = [each for each in calibration if each.stratum.composition_id == composition_id]
+        audited, missed = sum(each.n_audited for each in its), sum(each.n_audit_missed for each in its)
+        if audited >= _AUDIT and missed > _MOST_MISSED * audited:
+            reasons.setdefault(composition_id, []).append(
+                f"{missed} of {audited} frames that the committee agreed on have errors above the target"
             )
     for composition_id in dict.fromkeys([*reasons, *held_out]):
         where = reasons.setdefault(composition_id, [])
@@ -141,9 +141,10 @@ def _of_held_out(error: HeldOutError | None, targets: Targets, *, needed: bool) 
     if error is None:
         return ["there is no held-out trajectory"] if needed else []
     found = []
-    if error.force_rmse >= targets.force_rmse:
+    # Not the other way round: an error that is no number is not under its target.
+    if not error.force_rmse < targets.force_rmse:
         found.append(f"held-out force RMSE {error.force_rmse:.3f} >= {targets.force_rmse:g} eV/A")
-    if error.energy_rmse >= targets.energy_rmse:
+    if not error.energy_rmse < targets.energy_rmse:
         found.append(f"held-out energy RMSE {error.energy_rmse:.4f} >= {targets.energy_rmse:g} eV/atom")
     return found
 

@@ -19,7 +19,12 @@ _LEAST_FORCE = 1e-3
 _MAD = 1.4826
 
 
-def doubtful(frames: Sequence[Atoms], prediction: Prediction, groups: Sequence[str]) -> dict[int, str]:
+def doubtful(
+    frames: Sequence[Atoms],
+    prediction: Prediction,
+    groups: Sequence[str],
+    trained: Sequence[bool] | None = None,
+) -> dict[int, str]:
     """Find labels whose energy or forces are absurdly far from what a potential says, compared with the others.
 
     A potential of many labels does not follow a single wrong one. Its error on each label is compared with the errors on
@@ -36,6 +41,9 @@ def doubtful(frames: Sequence[Atoms], prediction: Prediction, groups: Sequence[s
         What the potential, its core included, says of them.
     groups : sequence of str
         Composition of each frame.
+    trained : sequence of bool, optional
+        Whether the potential was trained on the frame; all by default. Frames that are only tested are compared with each
+        other, and never doubted for their forces: that a potential is bad there is what the test is for.
 
     Returns
     -------
@@ -52,8 +60,9 @@ def doubtful(frames: Sequence[Atoms], prediction: Prediction, groups: Sequence[s
         ]
     )
     found: dict[int, str] = {}
-    for group in sorted(set(groups)):
-        members = np.array([i for i, name in enumerate(groups) if name == group])
+    kinds = list(zip(groups, trained if trained is not None else [True] * len(groups), strict=True))
+    for kind in sorted(set(kinds)):
+        members = np.array([i for i, name in enumerate(kinds) if name == kind])
         if len(members) < ENOUGH:
             continue
         away, usual = _robust(residual[members])
@@ -65,6 +74,8 @@ def doubtful(frames: Sequence[Atoms], prediction: Prediction, groups: Sequence[s
                     f"its energy is {distance:+.3f} eV/atom from those of its composition, by the potential; their "
                     f"spread is {usual:.3f}"
                 )
+        if not kind[1]:
+            continue
         away, sigma = _robust(np.log(np.maximum(rmse[members], 1e-6)))
         for i, distance in zip(members, away, strict=True):
             if distance > max(_SIGMAS * sigma, np.log(_SIGMAS)) and int(i) not in found:

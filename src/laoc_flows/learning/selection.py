@@ -147,6 +147,8 @@ class Offered:
         Largest force deviation of the committee [eV/A].
     agreed : bool
         Whether the committee agrees on it: an offer to the audit.
+    above : bool
+        Whether it is above the upper level: chosen after all that is not, those with the least deviation first.
     """
 
     run: int
@@ -154,6 +156,7 @@ class Offered:
     time: float
     deviation: float
     agreed: bool = False
+    above: bool = False
 
 
 def choose(
@@ -208,7 +211,10 @@ def choose(
         if not open_:
             break
         # Of equals the first, so that a choice can be repeated.
-        best = max(sorted(open_), key=lambda i: score[i])
+        best = max(
+            sorted(open_),
+            key=lambda i: (0, -offered[i].deviation) if offered[i].above else (1, float(score[i])),
+        )
         decisions[best] = Decision.SELECTED
         open_.discard(best)
         quota[offered[best].stratum] += 1

@@ -27,6 +27,7 @@ from laoc_flows.settings import Settings
 
 LOWER_RATE = 0.2
 """Factor on the learning rate of the second try [1]."""
+_TRIES = 2
 _PARITY_FRAMES = 4
 _FRAMES, _PREDICTIONS, _TASK = "frames.npz", "predictions.npz", "task.json"
 _CHECKPOINT = "model.ckpt"
@@ -167,9 +168,10 @@ def train_model(
     sel = parent.sel if parent is not None else measure_sel(kept, training.cutoff)
     sample = drawn(kept, seed) if bootstrap else kept
     n_distinct = len({id(frame) for frame in sample}) if bootstrap else None
-    rate = training.rates[0 if parent is None else 1]
     attempts: list[TrainingAttempt] = []
-    for number, start_lr in enumerate((rate, max(LOWER_RATE * rate, 1.01 * training.stop_lr))):
+    for number in range(_TRIES):
+        rate = training.rates[0 if parent is None else 1]
+        start_lr = rate if number == 0 else max(LOWER_RATE * rate, 1.01 * training.last_rate)
         place = directory / f"try-{number}"
         resumed = (place / "checkpoint").exists()
         try:
@@ -181,6 +183,8 @@ def train_model(
                     status=failed.status, reason=str(failed)[:500], start_lr=start_lr, resumed=resumed
                 )
             )
+            # Whatever was wrong, the parent may be it: of another architecture, for one.
+            parent = None
             continue
         attempts.append(TrainingAttempt(status=TrainingStatus.COMPLETED, start_lr=start_lr, resumed=resumed))
         files = TrainedFiles(

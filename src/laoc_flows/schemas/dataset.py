@@ -62,6 +62,12 @@ class Dataset(Model):
         return digest_json([self.level_of_theory, sorted(members)])
 
     @property
+    def training_digest(self) -> str:
+        """Content address of what is trained on."""
+        members = [[m.shard.sha256, list(m.left_out)] for m in self.members if not m.held_out]
+        return digest_json([self.level_of_theory, sorted(members)])
+
+    @property
     def n_train(self) -> int:
         """Labels that are trained on (before the force limit)."""
         return sum(member.n_used for member in self.members if not member.held_out)
@@ -128,7 +134,7 @@ class Dataset(Model):
 
 
 def _range(batch: LabelBatch) -> tuple[float, float] | None:
-    known = [record.temperature for record in batch.records if record.temperature is not None]
+    known = [r.temperature for r in batch.records if r.temperature is not None and r.index is not None]
     return (min(known), max(known)) if known else None
 
 

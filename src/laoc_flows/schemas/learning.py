@@ -76,6 +76,9 @@ class Exploration(Model):
         if not self.conditions:
             msg = "volume_scales and pressures are both empty: nothing would be explored"
             raise ValueError(msg)
+        if self.replicas < len(self.conditions):
+            msg = f"replicas must be at least {len(self.conditions)}: one for each of volume_scales and pressures"
+            raise ValueError(msg)
         return self
 
     @property
@@ -135,7 +138,7 @@ class Selection(Model):
     boundary: Temperature = Field(600.0, description="temperature between cold and hot [K]")
     calibrate: bool = Field(
         True,
-        description="set the trust levels of each stratum from the errors of its labels, from the second iteration on",
+        description="set the trust levels of each stratum from the errors of labels; the levels above hold where there are none",
     )
     worst_error: Positive = Field(
         1.0,

@@ -133,4 +133,12 @@ class Training(Model):
     @property
     def rates(self) -> tuple[float, float]:
         """Learning rates at the start, of a training that begins anew and of one that goes on [1]."""
-        return self.start_lr, self.warm_start_lr or max(self.start_lr / 10.0, 2.0 * self.stop_lr)
+        given = (self.input or {}).get("learning_rate") or {}
+        start = float(given.get("start_lr", self.start_lr))
+        return start, self.warm_start_lr or max(start / 10.0, 2.0 * self.last_rate)
+
+    @property
+    def last_rate(self) -> float:
+        """Learning rate at the end, that of `input` if it has one [1]."""
+        given = (self.input or {}).get("learning_rate") or {}
+        return float(given.get("stop_lr", self.stop_lr))
