@@ -38,7 +38,9 @@ from laoc_flows.schemas.iteration import (
     Verdict,
 )
 from laoc_flows.schemas.label import FrameSet, LabelBatch, LabelStatus
+from laoc_flows.schemas.learning import Probe, TrustLevels
 from laoc_flows.schemas.potential import PotentialDocument, TrainingOutcome, TrainingStatus
+from laoc_flows.schemas.probe import ProbeDocument
 from laoc_flows.store.incremental import plain
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.yaml"
@@ -200,6 +202,49 @@ def test_a_committee_of_identical_models_is_not_mistaken_for_convergence(campaig
     document = run(work, store).output
     assert document.verdict is Verdict.NOT_CONVERGED
     assert any("the models of the committee are the same" in reason for reason in document.reasons)
+
+
+def test_properties_are_probed_once_all_else_has_converged(campaign, first, start, monkeypatch):
+    file, store = campaign
+    dataset, potential, _ = first
+    learning = file.learning
+    calm = {
+        "exploration": learning.exploration.model_copy(update={"temperatures": (30.0,), "melt_time": 0.05}),
+        "selection": learning.selection.model_copy(
+            update={"cold": TrustLevels(low=90.0, high=99.0), "calibrate": False}
+        ),
+        # A potential of a minute is soon cut, even when it is cold.
+        "targets": learning.targets.model_copy(
+            update={"force_rmse": 99.0, "energy_rmse": 99.0, "candidate_share": 0.95}
+        ),
+        "probe": Probe(temperature=50, npt_time=0.02, nvt_time=0.04, time_step=0.5, frame_interval=0.002),
+    }
+    spec = without_production(file.spec(), monkeypatch)
+    spec = spec.model_copy(update={"learning": learning.model_copy(update=calm)})
+    found = explore(
+        potential,
+        spec,
+        store,
+        start,
+        iteration=11,
+        exploration=calm["exploration"],
+        selection=calm["selection"],
+    )
+    (report,) = found.strata
+    assert (report.n_candidates, report.n_failed) == (0, 0)
+    assert report.candidate_share < 0.95
+    state = LoopState(dataset=dataset, starts={COMPOSITION: [start]}, iteration=1, previous=found.strata)
+    levels = CalibrationDocument(key="k", campaign_id="c", calibration=(), points=None)
+    response = run(decide(spec, potential, levels, [found], state), store)
+    assert response.output is None
+    probed = memory_with(store)
+    run_locally(response.addition, store=probed, ensure_success=True, log=False)
+    (document,) = outputs(probed, "iteration", IterationDocument)
+    assert {check.name for check in document.properties} == {"density", "g(r)", "diffusion"}
+    assert len(outputs(probed, "probe", ProbeDocument)) == len(potential.models)
+    differ = [check for check in document.properties if check.status == "differ"]
+    assert document.verdict is (Verdict.NOT_CONVERGED if differ else Verdict.CONVERGED)
+    assert len(document.reasons) == len(differ)
 
 
 def test_a_run_that_leaves_physics_is_cut_there_and_harvested(campaign, first, start, workspace):

@@ -47,6 +47,7 @@ from laoc_flows.engines.registry import ENGINES, engine_class, parse_engine
 from laoc_flows.errors import CompositionError
 from laoc_flows.schemas.base import Model
 from laoc_flows.schemas.config import Production, ReferenceSampling
+from laoc_flows.schemas.imported import NAME_PATTERN
 from laoc_flows.schemas.learning import Learning
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class CampaignFile(Model):
     """
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9-]{0,40}$",
+        pattern=NAME_PATTERN,
         description="name of the campaign: lower-case letters, digits and hyphens, at most 41",
     )
     description: str = Field("", description="what the campaign is for, free text")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from laoc_flows.blobs import BlobRef, derive_seed, digest_json, get_blob, put_blob
+from laoc_flows.blobs import BlobRef, derive_seed, get_blob, put_blob
 from laoc_flows.flows.potential import frames_of, model_file, write_models
 from laoc_flows.frames import MEDIA_TYPE, decode_frames, encode_frames
 from laoc_flows.jobs import current_store, scratch_directory
@@ -284,8 +284,3 @@ def read_errors(blob: BlobRef | None) -> list[LabelError]:
     if blob is None:
         return []
     return [LabelError.model_validate(each) for each in json.loads(get_blob(current_store(), blob))]
-
-
-def choice_key(*parts: object) -> str:
-    """Content address of a decision."""
-    return digest_json([*parts, "decide/r2"])

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobflow import Flow, Response
+from pydantic import Field
 
 from laoc_flows.blobs import derive_seed, digest_json
 from laoc_flows.flows.choice import (
     Choice,
-    choice_key,
     choice_of,
     errors_blob,
     errors_of_labels,
@@ -27,7 +27,7 @@ from laoc_flows.jobs import laoc_job, stamp
 from laoc_flows.learning.calibration import calibrate
 from laoc_flows.learning.convergence import Judgment, judge
 from laoc_flows.learning.selection import merge
-from laoc_flows.schemas.base import Provenance
+from laoc_flows.schemas.base import Model, Provenance
 from laoc_flows.schemas.iteration import (
     CalibrationDocument,
     ExplorationDocument,
@@ -125,6 +125,31 @@ def calibrate_levels(
     )
 
 
+class Findings(Model):
+    """What an iteration has found until its verdict."""
+
+    potential: PotentialDocument = Field(description="potential of the iteration")
+    calibration: CalibrationDocument = Field(description="trust levels that were explored with")
+    explorations: tuple[ExplorationDocument, ...] = Field(description="what the committee found")
+    strata: tuple[StratumReport, ...] = Field(description="all strata, replicas added up")
+    state: LoopState = Field(description="how far the loop is")
+    spent: Spent = Field(description="what it has used until now")
+
+    def judged(self, spec: CampaignSpec, properties: Sequence[PropertyCheck] | None) -> Judgment:
+        """Verdict; without the checks of properties if these are None."""
+        return judge(
+            self.state.iteration,
+            spec.learning,
+            self.strata,
+            self.state.previous,
+            self.potential.held_out,
+            between=tuple(spec.between),
+            calibration=self.calibration.calibration,
+            spent=self.spent,
+            properties=properties,
+        )
+
+
 # Without an output schema: where properties have to be looked at first, the verdict is the output of a later job.
 @laoc_job()
 def decide(
@@ -151,110 +176,66 @@ def decide(
     """
     strata = merge([report for exploration in explorations for report in exploration.strata])
     work = potential.core_hours * (not state.reuse) + sum(each.core_hours for each in explorations)
-    spent = state.spent.plus(core_hours=work)
-    judgment = _judged(spec, potential, calibration, strata, state, spent, None)
-    if judgment.probes_are_due:
-        return Response(
-            addition=_probe_flow(spec, potential, calibration, explorations, state, strata, spent)
-        )
-    return _concluded(spec, potential, calibration, explorations, state, strata, spent, judgment, ())
-
-
-def _judged(
-    spec: CampaignSpec,
-    potential: PotentialDocument,
-    calibration: CalibrationDocument,
-    strata: Sequence[StratumReport],
-    state: LoopState,
-    spent: Spent,
-    properties: Sequence[PropertyCheck] | None,
-) -> Judgment:
-    return judge(
-        state.iteration,
-        spec.learning,
-        strata,
-        state.previous,
-        potential.held_out,
-        between=tuple(spec.between),
-        calibration=calibration.calibration,
-        spent=spent,
-        properties=properties,
+    found = Findings(
+        potential=potential,
+        calibration=calibration,
+        explorations=tuple(explorations),
+        strata=strata,
+        state=state,
+        spent=state.spent.plus(core_hours=work),
     )
+    judgment = found.judged(spec, None)
+    if judgment.probes_are_due:
+        return Response(addition=_probe_flow(spec, found))
+    return _concluded(spec, found, judgment, ())
 
 
-def _probe_flow(
-    spec: CampaignSpec,
-    potential: PotentialDocument,
-    calibration: CalibrationDocument,
-    explorations: list[ExplorationDocument],
-    state: LoopState,
-    strata: tuple[StratumReport, ...],
-    spent: Spent,
-) -> Flow:
-    probe = spec.learning.probe
+def _probe_flow(spec: CampaignSpec, found: Findings) -> Flow:
+    probe, iteration = spec.learning.probe, found.state.iteration
     assert probe is not None  # noqa: S101 -- only then they are due
     jobs = []
     for composition_id in spec.explored:
-        start = state.starts[composition_id][0]
-        provenance = _provenance(spec, composition_id, "probe", state.iteration, 0)
-        for index in range(len(potential.models)):
-            job = ProbeMaker(probe).make(potential, index, start, provenance)
-            job.name = f"probe {composition_id} i{state.iteration} m{index}"
-            stamp(job, stage="explore", step="probe", composition=composition_id, iteration=state.iteration)
+        start = found.state.starts[composition_id][0]
+        provenance = _provenance(spec, composition_id, "probe", iteration, 0)
+        for index in range(len(found.potential.models)):
+            job = ProbeMaker(probe).make(found.potential, index, start, provenance)
+            job.name = f"probe {composition_id} i{iteration} m{index}"
+            stamp(job, stage="explore", step="probe", composition=composition_id, iteration=iteration)
             jobs.append(job)
-    last = conclude(
-        spec, potential, calibration, explorations, state, strata, spent, [job.output for job in jobs]
-    )
-    last.name = f"conclude i{state.iteration}"
-    stamp(last, stage="train", step="decide", composition="", iteration=state.iteration)
-    flow = Flow([*jobs, last], name=f"properties {state.iteration}")
+    last = conclude(spec, found, [job.output for job in jobs])
+    last.name = f"conclude i{iteration}"
+    stamp(last, stage="train", step="decide", composition="", iteration=iteration)
+    flow = Flow([*jobs, last], name=f"properties {iteration}")
     stamp(flow, campaign=spec.campaign_id)
     return flow
 
 
 @laoc_job(output_schema=IterationDocument)
-def conclude(
-    spec: CampaignSpec,
-    potential: PotentialDocument,
-    calibration: CalibrationDocument,
-    explorations: list[ExplorationDocument],
-    state: LoopState,
-    strata: tuple[StratumReport, ...],
-    spent: Spent,
-    probes: list[ProbeDocument],
-) -> Response[IterationDocument]:
+def conclude(spec: CampaignSpec, found: Findings, probes: list[ProbeDocument]) -> Response[IterationDocument]:
     """Verdict of an iteration whose properties were looked at.
 
     Parameters
     ----------
-    spec, potential, calibration, explorations, state
-        As in `decide`.
-    strata : tuple of StratumReport
-        All strata, replicas added up.
-    spent : Spent
-        What the loop had used before the probes.
+    spec : CampaignSpec
+        Campaign.
+    found : Findings
+        What the iteration had found before the probes.
     probes : list of ProbeDocument
         Properties by composition and member of the committee.
     """
     probe = spec.learning.probe
     assert probe is not None  # noqa: S101 -- there are probes
     checks = checks_of(probes, probe)
-    spent = spent.plus(core_hours=sum(each.core_hours for each in probes))
-    judgment = _judged(spec, potential, calibration, strata, state, spent, checks)
-    return _concluded(spec, potential, calibration, explorations, state, strata, spent, judgment, checks)
+    spent = found.spent.plus(core_hours=sum(each.core_hours for each in probes))
+    found = found.model_copy(update={"spent": spent})
+    return _concluded(spec, found, found.judged(spec, checks), checks)
 
 
 def _concluded(
-    spec: CampaignSpec,
-    potential: PotentialDocument,
-    calibration: CalibrationDocument,
-    explorations: list[ExplorationDocument],
-    state: LoopState,
-    strata: tuple[StratumReport, ...],
-    spent: Spent,
-    judgment: Judgment,
-    checks: Sequence[PropertyCheck],
+    spec: CampaignSpec, found: Findings, judgment: Judgment, checks: Sequence[PropertyCheck]
 ) -> Response[IterationDocument]:
+    potential, calibration, explorations = found.potential, found.calibration, found.explorations
+    strata, state, spent = found.strata, found.state, found.spent
     goes_on = judgment.verdict is Verdict.CONTINUE
     choice = Choice({}, strata, None)
     if goes_on:
@@ -273,7 +254,7 @@ def _concluded(
             )
     spent = spent.plus(labels=choice.n_selected)
     document = IterationDocument(
-        key=choice_key(potential.key, [exploration.key for exploration in explorations], calibration.key),
+        key=digest_json([potential.key, [each.key for each in explorations], calibration.key, "decide/r2"]),
         campaign_id=spec.campaign_id,
         iteration=state.iteration,
         potential_key=potential.key,

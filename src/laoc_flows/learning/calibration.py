@@ -16,7 +16,7 @@ ENOUGH = 8
 _FOR_CORRELATION = 4
 _MEDIAN = 1.2533
 """Standard error of a median over that of a mean, normal distribution: sqrt(pi / 2)."""
-_LEAST = 1e-4
+LEAST_ERROR = 1e-4
 """Deviation and error below this are rounding, and their ratio means nothing [eV/A]."""
 
 
@@ -79,7 +79,7 @@ def calibrate(
     tuple of Calibration
         In the order of `strata`.
     """
-    usable = [e for e in errors if e.deviation > _LEAST and e.force_rmse > _LEAST]
+    usable = [e for e in errors if e.deviation > LEAST_ERROR and e.force_rmse > LEAST_ERROR]
     return tuple(_one(stratum, usable, learning) for stratum in strata)
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from laoc_flows.learning.calibration import LabelError
+from laoc_flows.learning.calibration import LEAST_ERROR, LabelError
 from laoc_flows.report.figure_learning import Palette, dodge, error_axis, iteration_axis, palette, share_axis
 from laoc_flows.report.style import DARK, LIGHT, Panel, Row, compose, legend
 from laoc_flows.schemas.iteration import Calibration, IterationDocument, StratumReport
@@ -23,8 +23,6 @@ MAX_PANELS = 4
 """Most iterations that one figure of the calibration shows."""
 
 _BAD = "#d55e00"
-_LEAST = 1e-4
-"""Deviations and errors below this are rounding: the calibration does not count them [eV/A]."""
 _FEW = 6
 _SELECTED, _AGREED, _HELD_OUT = "selected", "committee agreed", "held out"
 _MARKERS = {_SELECTED: "o", _AGREED: "^", _HELD_OUT: "s"}
@@ -73,7 +71,7 @@ def calibration(run: LearningRun, iterations: Sequence[int] | None = None) -> Fi
 
 
 def _usable(points: Iterable[LabelError]) -> list[LabelError]:
-    return [each for each in points if each.deviation > _LEAST and each.force_rmse > _LEAST]
+    return [each for each in points if each.deviation > LEAST_ERROR and each.force_rmse > LEAST_ERROR]
 
 
 def _kind(point: LabelError) -> str:
