@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,19 +56,21 @@ WORK = Path(".active_learning")
 COMPOSITIONS = ("0", "1/4", "1/2", "3/4")
 SEEDS = (1, 2, 3)
 TEACHER = {"name": "chgnet", "model": "r2scan"}
-N_AL, TIME_STEP, EVERY = 4, 2.0, 10
+N_AL, TIME_STEP, EVERY = 4, 2.0, 5
 SCHEDULE = (
     # name, volume relative to the packing's, temperature at start and end [K], steps
-    ("melt", 1.0, 1500, 1500, 500),
-    ("quench", 1.0, 1500, 300, 500),
-    ("cold", 1.0, 300, 300, 1500),
-    ("dense", 0.8, 1500, 1500, 300),
-    ("wide", 1.25, 900, 900, 300),
+    ("melt", 1.0, 1500, 1500, 300),
+    ("quench", 1.0, 1500, 300, 300),
+    ("cold", 1.0, 300, 300, 600),
+    ("dense", 0.8, 1500, 1500, 160),
+    ("wide", 1.25, 900, 900, 160),
 )
-TEST_SHARE = 0.5
+TEST_SHARE = 0.4
 """Length of the test's stages over that of the pool's [1]."""
-FIRST, PICKS, ITERATIONS, COMMITTEE, MEASURED = 20, 15, 7, 4, 2
+FIRST, PICKS, ITERATIONS, COMMITTEE, MEASURED = 20, 15, 6, 4, 2
 STEPS = 1500
+MATCH = 1e-4
+"""Largest difference of the forces of one frame [eV/A]: dpgen stores single precision."""
 ARMS = ("ours", "dpgen", "random")
 INPUT: dict[str, Any] = {
     "model": {
@@ -339,6 +341,10 @@ import numpy
 seed = int(sys.argv[1])
 random.seed(seed)
 numpy.random.seed(seed)
+from functools import partialmethod
+from dpdispatcher import Submission
+# Looks every second whether a command has ended, not twice a minute: nothing else changes.
+Submission.run_submission = partialmethod(Submission.run_submission, check_interval=1)
 from dpgen.main import main
 sys.argv = ["dpgen", "simplify", "param.json", "machine.json"]
 main()
@@ -353,10 +359,10 @@ def run_dpgen(seed: int, python: Path) -> list[dict[str, Any]]:
     if not _trained(last, after=True):
         _start_dpgen(place, pool, seed, python, last)
     curve, picked = [], []
-    key = {_fingerprint(f.get_forces()): i for i, f in enumerate(pool.frames)}
+    forces = [f.get_forces() for f in pool.frames]
     for iteration in range(ITERATIONS):
         # What an iteration trains on was picked by those before.
-        picked += [key[each] for each in _picked(place / f"iter.{iteration:06d}")]
+        picked += _picked(place / f"iter.{iteration:06d}", forces)
         train_ = place / f"iter.{iteration + 1:06d}" / "00.train"
         models = sorted(train_.glob("graph.*.pb"))
         if iteration == 0:
@@ -375,14 +381,15 @@ def _trained(place: Path, *, after: bool) -> bool:
     return len(list(following.glob("graph.*.pb"))) >= COMMITTEE
 
 
-def _fingerprint(forces: np.ndarray) -> bytes:
-    return np.round(np.asarray(forces, dtype=float).reshape(-1, 3), 3).tobytes()
-
-
-def _picked(iteration: Path) -> list[bytes]:
+def _picked(iteration: Path, forces: Sequence[np.ndarray]) -> list[int]:
+    """Frames of the pool that an iteration picked, which dpgen only copies: those with the same forces."""
     found = []
     for path in sorted(iteration.glob("01.model_devi/data.picked/**/force.npy")):
-        found += [_fingerprint(np.round(row, 6)) for row in np.load(path)]
+        for row in np.load(path):
+            distance = [np.abs(f.ravel() - row).max() if f.size == row.size else np.inf for f in forces]
+            found.append(int(np.argmin(distance)))
+            if distance[found[-1]] > MATCH:
+                sys.exit(f"{path}: a frame that is not in the pool")
     return found
 
 
@@ -426,7 +433,7 @@ def _start_dpgen(place: Path, pool: Pool, seed: int, python: Path, last: Path) -
     }
     (place / "param.json").write_text(json.dumps(param))
     (place / "machine.json").write_text(json.dumps(_machine(python)))
-    (place / "dpgen.py").write_text(_DPGEN)
+    (place / "seeded.py").write_text(_DPGEN)
     environment = {
         **os.environ,
         "HOME": str(place),
@@ -435,7 +442,7 @@ def _start_dpgen(place: Path, pool: Pool, seed: int, python: Path, last: Path) -
     }
     with (place / "dpgen.out").open("w") as log:
         process = subprocess.Popen(
-            [str(python), "dpgen.py", str(seed)],
+            [str(python), "seeded.py", str(seed)],
             cwd=place,
             env=environment,
             stdout=log,
@@ -568,15 +575,18 @@ def run_all(python: Path, seeds: Sequence[int]) -> None:
     WORK.mkdir(exist_ok=True)
     (WORK / "versions.json").write_text(found)
     with ProcessPoolExecutor(2) as workers:
-        for seed in list(workers.map(_one_dpgen, [(seed, python) for seed in seeds])):
-            print(f"dpgen {seed} is done", flush=True)
-        list(
-            workers.map(run_arm, *zip(*[(arm, s) for s in seeds for arm in ("ours", "random")], strict=True))
-        )
+        started = [workers.submit(_one_dpgen, seed, python) for seed in seeds]
+        # The other arms of a seed begin with the first models of its dpgen.
+        arms = [
+            workers.submit(run_arm, arm, done.result())
+            for done in as_completed(started)
+            for arm in ("ours", "random")
+        ]
+        for each in arms:
+            each.result()
 
 
-def _one_dpgen(work: tuple[int, Path]) -> int:
-    seed, python = work
+def _one_dpgen(seed: int, python: Path) -> int:
     if not (WORK / f"dpgen-{seed}" / "curve.json").exists():
         run_dpgen(seed, python)
     return seed

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -149,6 +150,33 @@ def test_the_loop_ends_in_a_verdict_with_its_reasons_levels_and_decisions(campai
     assert two.spent.core_hours > one.spent.core_hours > 0
     assert {c.stratum for c in two.calibration} == {s.stratum for s in two.strata}
     assert file.learning.max_iterations == 2
+
+
+def test_another_seed_comes_to_the_same_verdict_for_the_same_reasons(campaign, workspace):
+    """Other packings, velocities, weights and choices: nothing of that decides whether the loop has converged."""
+    _, store = campaign
+    other = memory()
+    directory = workspace / "other"
+    directory.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        spec = without_production(mini(directory, seed=4).spec(), patch)
+        run_locally(CampaignMaker(spec).make(), store=other, ensure_success=True, log=False)
+    found = [
+        sorted(outputs(each, "iteration", IterationDocument), key=lambda i: i.iteration)
+        for each in (store, other)
+    ]
+    one, two = ([each.verdict for each in documents] for documents in found)
+    assert one == two == [Verdict.CONTINUE, Verdict.NOT_CONVERGED]
+    last, other_last = (documents[-1] for documents in found)
+    assert last.limit == other_last.limit
+    assert kinds(last.reasons) == kinds(other_last.reasons)
+    # It was another run all the same.
+    assert {s.max_deviation for s in last.strata}.isdisjoint({s.max_deviation for s in other_last.strata})
+
+
+def kinds(reasons):
+    """What is missing, without by how much."""
+    return {re.sub(r"[-\d.]+( %)?", "#", reason) for reason in reasons}
 
 
 def test_a_potential_says_where_it_comes_from_and_how_far_it_reaches(campaign):

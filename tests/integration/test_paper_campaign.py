@@ -30,7 +30,7 @@ SHORTER = {
             "melt_time": 0.01,
             "quench_rate": 50000,
             "hold_time": 0.01,
-            "replicas": 1,
+            "replicas": 3,
             "frame_interval": 0.005,
         },
     },

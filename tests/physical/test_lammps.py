@@ -6,17 +6,26 @@ import tarfile
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.io.lammpsdata import write_lammps_data
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from scipy.spatial.transform import Rotation
 
 from laoc_flows.analysis import min_distance_ratio
 from laoc_flows.engines.dynamics import MDState, Segment
 from laoc_flows.engines.labels import total_pressure
-from laoc_flows.engines.lammps import run_lammps
+from laoc_flows.engines.lammps import (
+    header,
+    interaction,
+    lammps_environment,
+    lammps_program,
+    run_lammps,
+)
 from laoc_flows.engines.lammps_engine import LammpsEngine
 from laoc_flows.errors import EngineUnavailableError
 from laoc_flows.learning.evaluate import predict
 from laoc_flows.learning.train import train_model
+from laoc_flows.process import run_program
+from laoc_flows.schemas.base import SPECIES
 from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.schemas.protocol import PairDistances, SoftCore, Stage
 
@@ -209,6 +218,42 @@ def test_a_segment_is_newtons(engine, hot, tmp_path):
     assert done.frame_steps == [1, 2, 3, 4]
     np.testing.assert_allclose(done.frames[0].cell.array, hot.cell.array, atol=1e-9)
     np.testing.assert_allclose(done.state.atoms.get_velocities(), atoms.get_velocities(), atol=1e-4)
+
+
+def test_energy_is_conserved_the_better_the_shorter_the_step(hot, models, tmp_path):
+    """Velocity Verlet: the energy swings with the square of the time step, and does not drift."""
+    spread = []
+    for time_step in (0.5, 0.25):
+        steps = round(500 / time_step)
+        script = [*header(), "read_data start.data", *interaction(models[:1], CORE)]
+        script += [f"timestep {time_step / 1000}", "fix move all nve"]
+        script += ["fix rows all print 10 \"$(step) $(etotal)\" file rows.txt screen no title ''"]
+        script += [f"run {steps}"]
+        directory = tmp_path / str(time_step)
+        directory.mkdir()
+        write_lammps_data(
+            directory / "start.data",
+            hot,
+            specorder=list(SPECIES),
+            velocities=True,
+            units="metal",
+            atom_style="atomic",
+        )
+        (directory / "in.nve").write_text("\n".join(script) + "\n")
+        done = run_program(
+            [*lammps_program(), "-in", "in.nve", "-log", "none"],
+            directory=directory,
+            log="out",
+            environment=lammps_environment(plugin=True),
+        )
+        assert done.returncode == 0, done.tail(5)
+        energy = np.loadtxt(directory / "rows.txt")[:, 1] / len(hot)
+        # Of 0.5 ps, in eV per atom: means of the halves differ by no more than the energy swings.
+        first, second = np.array_split(energy, 2)
+        assert abs(second.mean() - first.mean()) < 2e-4
+        spread.append(energy.std())
+    assert spread[0] < 5e-4
+    assert spread[1] < spread[0] / 2.5
 
 
 # LAMMPS gives the barostat its mass at the first temperature of a run: only without a ramp is it the same twice.
