@@ -52,7 +52,7 @@ docs: develop
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
 test: lint docs
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 clean:
 	rm -rf docs/_build docs/reference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -72,6 +72,18 @@ def test_a_warm_start_begins_where_its_parent_has_ended(labeled, toy_training, p
     assert np.abs(other.forces[0] - before.forces[0]).max() > 0.05
 
 
+def test_half_a_checkpoint_is_no_reason_for_a_lower_rate(labeled, toy_training, plain, tmp_path):
+    place = tmp_path / "try-0"
+    place.mkdir()
+    (place / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1000"\n')
+    (place / "model.ckpt-1000.index").write_bytes(b"half")
+    files, attempts = train_model(labeled, toy_training, NO_CORE, 1, tmp_path)
+    assert [(a.status, a.start_lr, a.resumed) for a in attempts] == [
+        (TrainingStatus.COMPLETED, toy_training.start_lr, False)
+    ]
+    assert files.curve == plain.curve
+
+
 def test_dpa1_is_a_potential(labeled, toy_training, frame, tmp_path):
     settings = toy_training.model_copy(update={"descriptor": "dpa1", "attention_layers": 1, "steps": 40})
     files = trained(labeled, settings, tmp_path)

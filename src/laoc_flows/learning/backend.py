@@ -5,7 +5,7 @@ never imports it, and one process does all steps of a training: what ``dp train`
 ``dp compress`` do, through the function behind the ``dp`` command, and then the predictions of the frozen and
 the compressed model on the same frames.
 
-    backend.py train TASK             writes the frozen and the compressed model, and the predictions of both
+    backend.py train TASK             writes the frozen and the compressed model, the predictions of both, and versions
     backend.py predict FRAMES OUT MODEL...
     backend.py describe FRAMES OUT MODEL
 
@@ -18,6 +18,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ SUFFIXES = {"tensorflow": ".pb", "pytorch": ".pth"}
 # Coarser than dp's default of 0.01: a quarter of the size, and the force parity stays below 1e-3 eV/A.
 _TABLE_STEP = "0.02"
 _FLAGS = {"tensorflow": "--tf", "pytorch": "--pt"}
+_PACKAGES = {"tensorflow": ("tensorflow-cpu", "tensorflow"), "pytorch": ("torch",)}
 _DIMENSIONS = 64
 
 
@@ -137,6 +139,24 @@ def describe(model: str, frames: Sequence[Frame], target: str) -> None:
     np.savez(target, **arrays)  # type: ignore[arg-type]
 
 
+def versions(name: str) -> dict[str, str]:
+    """Versions of DeePMD-kit and of the library that it trains with, in this environment.
+
+    Parameters
+    ----------
+    name : {"tensorflow", "pytorch"}
+        Backend.
+    """
+    found = {"deepmd-kit": version("deepmd-kit"), name: "unknown"}
+    for package in _PACKAGES[name]:
+        try:
+            found[name] = version(package)
+        except PackageNotFoundError:
+            continue
+        break
+    return found
+
+
 def main(arguments: list[str]) -> None:
     """Run one of the actions.
 
@@ -151,6 +171,7 @@ def main(arguments: list[str]) -> None:
         train(task)
         models = [task["frozen"], *([task["compressed"]] if task["compressed"] else [])]
         predict(models, read_frames(task["frames"]), task["predictions"])
+        Path(task["versions"]).write_text(json.dumps(versions(task["backend"])))
     elif action == "predict":
         frames, target, *models = rest
         predict(models, read_frames(frames), target)

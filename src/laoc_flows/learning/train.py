@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +21,14 @@ from laoc_flows.process import Finished
 from laoc_flows.schemas.potential import TrainingAttempt, TrainingStatus
 from laoc_flows.schemas.protocol import SoftCore
 from laoc_flows.schemas.training import Training
-from laoc_flows.settings import Settings
 
 LOWER_RATE = 0.2
 """Factor on the learning rate of the second try [1]."""
 _TRIES = 2
 _PARITY_FRAMES = 4
-_FRAMES, _PREDICTIONS, _TASK = "frames.npz", "predictions.npz", "task.json"
+_FRAMES, _PREDICTIONS, _TASK, _VERSIONS = "frames.npz", "predictions.npz", "task.json", "versions.json"
 _CHECKPOINT = "model.ckpt"
+_NAN = "NaN detected"
 _KILLED = {-signal.SIGKILL, -signal.SIGTERM}
 _MAX_PARITY_FORCE = 1e-2  # eV/A; a table or a conversion gone wrong is off by orders of magnitude more
 _DIVERGED_FORCE = 3.0
@@ -173,20 +171,21 @@ def train_model(
         rate = training.rates[0 if parent is None else 1]
         start_lr = rate if number == 0 else max(LOWER_RATE * rate, 1.01 * training.last_rate)
         place = directory / f"try-{number}"
-        resumed = (place / "checkpoint").exists()
+        one = _Try(place, training, sel, seed, start_lr, parent)
         try:
-            one = _Try(place, training, sel, seed, start_lr, parent)
             curve, parity_force, parity_energy, content = one.run(without_core(sample, core), kept)
         except _TryError as failed:
             attempts.append(
                 TrainingAttempt(
-                    status=failed.status, reason=str(failed)[:500], start_lr=start_lr, resumed=resumed
+                    status=failed.status, reason=str(failed)[:500], start_lr=start_lr, resumed=one.resumed
                 )
             )
             # Whatever was wrong, the parent may be it: of another architecture, for one.
             parent = None
             continue
-        attempts.append(TrainingAttempt(status=TrainingStatus.COMPLETED, start_lr=start_lr, resumed=resumed))
+        attempts.append(
+            TrainingAttempt(status=TrainingStatus.COMPLETED, start_lr=start_lr, resumed=one.resumed)
+        )
         files = TrainedFiles(
             model=one.compressed if compressible(content) else one.frozen,
             frozen=one.frozen,
@@ -200,7 +199,7 @@ def train_model(
             curve=curve,
             parity_force=parity_force,
             parity_energy=parity_energy,
-            versions=_versions(training.backend),
+            versions=json.loads((place / _VERSIONS).read_text()),
         )
         return files, tuple(attempts)
     return None, tuple(attempts)
@@ -233,6 +232,7 @@ class _Try:
         self.frozen, self.compressed = place / f"frozen{suffix}", place / f"compressed{suffix}"
         warm = training.warm_steps if parent is not None else None
         self.steps = warm or training.steps
+        self.resumed = False
 
     def run(
         self, data: Sequence[Atoms], kept: Sequence[Atoms]
@@ -254,10 +254,10 @@ class _Try:
         sample = kept[:: max(1, len(kept) // _PARITY_FRAMES)][:_PARITY_FRAMES]
         write_frames(sample, place / _FRAMES)
         (place / "input.json").write_text(json.dumps(content, indent=1))
-        done = self._train(compress=compressible(content))
+        done = self._resume(compress=compressible(content))
         if done.returncode in _KILLED:
             # Once more from its last checkpoint: whoever has killed it, it was not the training itself.
-            done = self._train(compress=compressible(content))
+            done = self._resume(compress=compressible(content))
         if done.returncode in _KILLED:
             msg = f"the training was killed twice (signal {-done.returncode})"
             remedy = (
@@ -267,7 +267,7 @@ class _Try:
         if done.returncode != 0:
             # DeePMD-kit looks at every report whether its loss is a number.
             cause = cause_of(done)
-            status = TrainingStatus.DIVERGED if "NaN detected" in cause else TrainingStatus.CRASHED
+            status = TrainingStatus.DIVERGED if _NAN in cause else TrainingStatus.CRASHED
             raise _TryError(status, f"DeePMD-kit failed: {cause}")
         curve = read_curve(place / "lcurve.out")
         self._check(curve, data)
@@ -287,6 +287,18 @@ class _Try:
             )
             raise _TryError(TrainingStatus.DIVERGED, reason)
 
+    def _resume(self, *, compress: bool) -> Finished:
+        """Train, from the checkpoint if there is one, and from the beginning where that one cannot be read."""
+        checkpoint = self.place / "checkpoint"
+        self.resumed = checkpoint.exists()
+        done = self._train(compress=compress)
+        if self.resumed and done.returncode not in {0, *_KILLED} and _NAN not in cause_of(done):
+            # A kill in the middle of writing leaves half a checkpoint: that is no reason for a lower rate.
+            checkpoint.unlink()
+            self.resumed = False
+            done = self._train(compress=compress)
+        return done
+
     def _train(self, *, compress: bool) -> Finished:
         task = {
             "backend": self.training.backend,
@@ -296,6 +308,7 @@ class _Try:
             "compressed": self.compressed.name if compress else "",
             "frames": _FRAMES,
             "predictions": _PREDICTIONS,
+            "versions": _VERSIONS,
         }
         (self.place / _TASK).write_text(json.dumps(task))
         return run_backend(["train", _TASK], self.place, "train.log", self.training.backend)
@@ -326,20 +339,6 @@ class _Try:
 
 def _stale(place: Path) -> list[str]:
     return [path.name for path in place.glob(f"{_CHECKPOINT}*")]
-
-
-def _versions(name: str) -> dict[str, str]:
-    # Of the environment that trains; another one than ours states only its own path.
-    if name == "pytorch":
-        return {"deepmd_python": str(Settings.load().deepmd_python or sys.executable)}
-    found = {"deepmd-kit": version("deepmd-kit"), "tensorflow": "unknown"}
-    for package in ("tensorflow-cpu", "tensorflow"):
-        try:
-            found["tensorflow"] = version(package)
-        except ImportError:
-            continue
-        break
-    return found
 
 
 def read_curve(path: Path) -> dict[str, list[float]]:
