@@ -664,6 +664,14 @@ def test_the_summary_of_a_composition(job_store):
     assert refused["verdict_reason"].startswith("force RMSE 0.300")
 
 
+def test_each_campaign_has_its_own_verdict_on_a_potential_that_they_share(job_store):
+    made = potential(job_store)
+    run(job_store, [made, iteration(verdict="not converged"), iteration(verdict="converged", campaign="two")])
+    build_all(job_store)
+    (found,) = LaocStore(job_store).query("potentials")
+    assert found["verdicts"] == {"one": "not converged", "two": "converged"}
+
+
 def test_what_is_new_is_added(job_store):
     seeds = campaign(job_store)
     run(job_store, seeds[:3])

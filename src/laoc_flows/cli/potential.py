@@ -70,7 +70,7 @@ def show(key: KeyArgument, workspace: WorkspaceOption = None) -> None:
         "models": f"{len(models)}, {models[0]['steps']} steps, sel {list(models[0]['sel'])}"
         if models
         else "none",
-        "verdict": found.get("verdict") or "none yet",
+        "verdict": _verdict(found),
         **_range(found.get("validity")),
         **_left_out(found),
     }.items():
@@ -115,6 +115,14 @@ def export(
         store.build()
         card = export_potential(store, key, folder)
     say(f"wrote {len(card['models'])} models and how LAMMPS takes them to {folder}")
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    """Its verdict, or that of each campaign that has it."""
+    verdicts = found.get("verdicts") or {}
+    if len(verdicts) > 1:
+        return "; ".join(f"{verdict} ({campaign})" for campaign, verdict in sorted(verdicts.items()))
+    return found.get("verdict") or "none yet"
 
 
 def _range(validity: Mapping[str, Any] | None) -> dict[str, str]:

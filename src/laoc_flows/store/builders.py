@@ -133,8 +133,10 @@ class PotentialBuilder(OutputBuilder):
             yield _upsert(potential.key, fields, job, {"verdict": None, "final": False})
         else:
             iteration = IterationDocument.model_validate(document)
+            # Campaigns that share a potential may hold it against other targets: each has its own verdict on it.
             fields = {
                 "verdict": iteration.verdict.value,
+                f"verdicts.{iteration.campaign_id}": iteration.verdict.value,
                 "final": iteration.verdict is not Verdict.CONTINUE,
             }
             yield Upsert(iteration.potential_key, fields)

@@ -76,6 +76,7 @@ COLLECTIONS: Final[dict[str, dict[str, Any]]] = {
         PotentialDocument,
         _BUILT,
         {"worst_force_rmse": float, "n_models": int, "verdict": str, "final": bool},
+        {"verdicts": dict[str, str]},
     ),
     "iterations": _of(IterationDocument, _BUILT),
 }
