@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install develop quickstart test lint unit integration physical docs clean
+.PHONY: help install develop quickstart test lint unit integration physical pytorch docs clean
 
 help:
 	@grep -E '^#   make' Makefile | sed 's/^#   //'
@@ -47,6 +47,17 @@ integration: develop
 
 physical: develop
 	$(BIN)/pytest tests/physical
+
+# The PyTorch backend of DeePMD-kit has an environment of its own (5 GB), which `make test` does without.
+TORCH := .venv-pytorch
+
+$(TORCH)/.installed:
+	test -x $(TORCH)/bin/python || $(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -m pip install --quiet 'deepmd-kit[torch,lmp]==3.2.0' nvidia-cuda-runtime-cu12
+	touch $@
+
+pytorch: develop $(TORCH)/.installed
+	LAOC_DEEPMD_PYTHON=$(abspath $(TORCH)/bin/python) $(BIN)/pytest -m pytorch tests/physical/test_pytorch.py
 
 docs: develop
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

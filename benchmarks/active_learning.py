@@ -67,7 +67,7 @@ SCHEDULE = (
 )
 TEST_SHARE = 0.4
 """Length of the test's stages over that of the pool's [1]."""
-FIRST, PICKS, ITERATIONS, COMMITTEE, MEASURED = 20, 15, 6, 4, 2
+FIRST, PICKS, ITERATIONS, COMMITTEE, MEASURED = 20, 20, 5, 4, 2
 STEPS = 1500
 MATCH = 1e-4
 """Largest difference of the forces of one frame [eV/A]: dpgen stores single precision."""
@@ -76,10 +76,10 @@ INPUT: dict[str, Any] = {
     "model": {
         "descriptor": {
             "type": "se_e2_a",
-            "sel": [24, 24, 24, 70],
+            "sel": [20, 20, 20, 60],
             "rcut": 6.0,
             "rcut_smth": 0.5,
-            "neuron": [25, 50, 100],
+            "neuron": [20, 40, 80],
             "axis_neuron": 8,
             "type_one_side": True,
             "precision": "float32",

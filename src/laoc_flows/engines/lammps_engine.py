@@ -71,7 +71,7 @@ class LammpsEngine(Engine):
 
     def check_available(self) -> None:
         """Raise EngineUnavailableError without LAMMPS or without the model."""
-        lammps_program()
+        lammps_program(self.model)
         if not self.model.is_file():
             msg = "the model is not there"
             raise EngineUnavailableError(msg, where=str(self.model))
@@ -210,10 +210,10 @@ class LammpsEngine(Engine):
     def _run(self, script: Sequence[str], directory: Path) -> Finished:
         (directory / _SCRIPT).write_text("\n".join(script) + "\n")
         return run_program(
-            [*lammps_program(), "-in", _SCRIPT, "-log", "none"],
+            [*lammps_program(self.model), "-in", _SCRIPT, "-log", "none"],
             directory=directory,
             log=_LOG,
-            environment=lammps_environment(plugin=True),
+            environment=lammps_environment(plugin=True, model=self.model),
         )
 
 

@@ -69,8 +69,9 @@ def train(task: dict[str, Any]) -> None:
         ["freeze", "-o", task["frozen"]],
     ]
     if task["compressed"]:
-        arguments = ["compress", "-i", task["frozen"], "-o", task["compressed"], "-s", _TABLE_STEP]
-        steps.append([*arguments, *(["-t", task["script"]] if task["backend"] == "tensorflow" else [])])
+        compress = ["compress", "-i", task["frozen"], "-o", task["compressed"], "-s", _TABLE_STEP]
+        # Both backends look up the smallest distance of the data there.
+        steps.append([*compress, "-t", task["script"]])
     for arguments in steps:
         if task["backend"] == "tensorflow":
             import tensorflow as tf

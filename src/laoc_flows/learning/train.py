@@ -319,7 +319,7 @@ class _Try:
             return [*skip, "--restart", _CHECKPOINT]
         for leftover in ("lcurve.out", *_stale(self.place)):
             (self.place / leftover).unlink(missing_ok=True)
-        return skip if self.parent is None else [*skip, "--init-frz-model", str(self.parent.frozen)]
+        return skip if self.parent is None else [*skip, "--init-frz-model", str(self.parent.frozen.resolve())]
 
     def _parity(self, n_frames: int, sizes: np.ndarray) -> tuple[float, float]:
         path = self.place / _PREDICTIONS

@@ -107,6 +107,9 @@ class Training(Model):
         if self.axis_neuron > self.neuron[-1]:
             msg = "axis_neuron must not exceed the last width of neuron"
             raise ValueError(msg)
+        if self.backend == "pytorch" and self.short_range is not None and self.descriptor != "dpa1":
+            msg = "short_range needs descriptor: dpa1 with backend: pytorch, which combines a table with no other"
+            raise ValueError(msg)
         self._check_input()
         return self
 
