@@ -5,6 +5,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from pydantic import ValidationError
 
 from laoc_flows.blobs import BlobRef
 from laoc_flows.learning.convergence import judge
@@ -21,7 +22,7 @@ from laoc_flows.schemas.label import LabelBatch, LabelRecord, LabelStatus
 from laoc_flows.schemas.learning import Learning, Probe, Selection, Targets, TrustLevels
 from laoc_flows.schemas.potential import HeldOutError
 from laoc_flows.schemas.protocol import PairDistances, SoftCore
-from laoc_flows.schemas.training import Training
+from laoc_flows.schemas.training import ShortRangeTable, Training
 
 SETTINGS = Selection(
     cold=TrustLevels(low=0.1, high=0.3), hot=TrustLevels(low=0.2, high=0.5), labels_per_stratum=3, spacing=0.5
@@ -86,6 +87,13 @@ def test_input_is_complete_and_seeded(tmp_path):
     # Only a report is saved: the last step is one, or a checkpoint of its own.
     assert content["training"]["save_freq"] % content["training"]["disp_freq"] == 0
     assert content != render_input(Training(steps=1000), (1, 2, 3, 4), [tmp_path / "a"], 8)
+
+
+def test_pytorch_takes_a_table_with_dpa1_only():
+    table = ShortRangeTable(inner=0.9, outer=1.4)
+    Training(backend="pytorch", descriptor="dpa1", short_range=table)
+    with pytest.raises(ValidationError, match="short_range needs descriptor: dpa1"):
+        Training(backend="pytorch", short_range=table)
 
 
 def test_merging_adds_replicas_up():
