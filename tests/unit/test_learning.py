@@ -20,7 +20,7 @@ from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.schemas.iteration import Calibration, PropertyCheck, Spent, StratumReport, Verdict
 from laoc_flows.schemas.label import LabelBatch, LabelRecord, LabelStatus
 from laoc_flows.schemas.learning import Learning, Probe, Selection, Targets, TrustLevels
-from laoc_flows.schemas.potential import HeldOutError
+from laoc_flows.schemas.potential import FitError, HeldOutError
 from laoc_flows.schemas.protocol import PairDistances, SoftCore
 from laoc_flows.schemas.training import ShortRangeTable, Training
 
@@ -161,6 +161,15 @@ def test_a_committee_of_equal_models_has_not_converged():
     assert got.reasons == (
         "c: the models of the committee are the same at 300 K: that they agree says nothing",
     )
+
+
+def test_a_model_that_does_not_fit_its_own_labels_needs_no_more_of_them():
+    good, errors = [stratum(0.001)], {"c": held_out(0.3)}
+    for fit, said in ((0.25, True), (0.05, False)):
+        fitted = {"c": FitError(n_frames=50, force_rmse=fit, energy_rmse=0.001)}
+        (reason,) = judge(1, LEARNING, good, good, errors, fitted=fitted).reasons
+        assert reason.startswith("c: held-out force RMSE 0.300 >= ")
+        assert ("(0.250 on its training labels: more steps or a larger model" in reason) == said
 
 
 def test_one_bad_stratum_is_enough():

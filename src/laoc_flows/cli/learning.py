@@ -172,6 +172,7 @@ def _iterations(run: LearningRun) -> Table:
         "trained on",
         "selected",
         "force RMSE [eV/A]",
+        "on training labels",
         "energy RMSE [eV/atom]",
         "not agreed on",
         "labels",
@@ -182,6 +183,9 @@ def _iterations(run: LearningRun) -> Table:
         potential = run.potential(iteration)
         errors = list(potential.held_out.values()) if potential is not None else []
         force = max(errors, key=lambda each: each.force_rmse, default=None)
+        fitted = (
+            max((each.force_rmse for each in potential.fitted.values()), default=None) if potential else None
+        )
         energy = max(errors, key=lambda each: each.energy_rmse, default=None)
         shares = [each.candidate_share for each in iteration.strata if each.candidate_share is not None]
         rows.append(
@@ -190,6 +194,7 @@ def _iterations(run: LearningRun) -> Table:
                 str(iteration.n_train),
                 str(iteration.n_selected),
                 _force(force, iteration),
+                "-" if fitted is None else f"{fitted:.3g}",
                 concise(energy.energy_rmse, energy.energy_rmse_error) if energy is not None else "-",
                 _share(max(shares, default=None)),
                 str(iteration.spent.labels),

@@ -143,6 +143,7 @@ class Findings(Model):
             self.strata,
             self.state.previous,
             self.potential.held_out,
+            fitted=self.potential.fitted,
             between=tuple(spec.between),
             calibration=self.calibration.calibration,
             spent=self.spent,

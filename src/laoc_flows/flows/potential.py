@@ -16,7 +16,7 @@ from laoc_flows.errors import LaocError
 from laoc_flows.frames import decode_frames
 from laoc_flows.jobs import current_store, finished, laoc_job, scratch_directory
 from laoc_flows.learning.calibration import deviations_of
-from laoc_flows.learning.errors import held_out_error
+from laoc_flows.learning.errors import fit_error, held_out_error
 from laoc_flows.learning.evaluate import Prediction, predict
 from laoc_flows.learning.quarantine import doubtful
 from laoc_flows.learning.validity import validity_of
@@ -112,7 +112,11 @@ def assemble_potential(
     trained = [i for i, (member, _) in enumerate(places) if not member.held_out]
     tested = [i for i, (member, _) in enumerate(places) if member.held_out]
     suspects = _suspects(frames, answers[0], places)
-    errors, parity = _held_out(frames, answers, places, tested, suspects)
+    errors, parity = _held_out(frames, answers, _groups(places, tested, suspects), places)
+    fitted = {
+        name: fit_error([frames[i] for i in picks], _picked(answers[0], picks))
+        for name, picks in _groups(places, trained, suspects).items()
+    }
     learned = {places[i][0].composition_id for i in trained}
     return PotentialDocument(
         key=key,
@@ -126,6 +130,7 @@ def assemble_potential(
         n_train=dataset.n_train,
         n_test=dataset.n_test,
         held_out=errors,
+        fitted=fitted,
         tested_only=tuple(sorted(set(errors) - learned)),
         parent=parent,
         validity=validity_of(
@@ -169,22 +174,28 @@ def _suspects(frames: Sequence[Atoms], answer: Prediction, places: Sequence[_Pla
     )
 
 
-def _held_out(
-    frames: Sequence[Atoms],
-    answers: Sequence[Prediction],
-    places: Sequence[_Place],
-    tested: Sequence[int],
-    suspects: Sequence[Suspect],
-) -> tuple[dict[str, HeldOutError], dict[str, dict[str, list[float]]]]:
-    """Errors and parity by composition; labels that are in doubt are no test of a potential."""
+def _groups(
+    places: Sequence[_Place], picks: Sequence[int], suspects: Sequence[Suspect]
+) -> dict[str, list[int]]:
+    """Frames by composition, without labels that are in doubt: they are no test of a potential."""
     doubted = {(suspect.shard, suspect.index) for suspect in suspects}
     groups: dict[str, list[int]] = {}
-    for i in tested:
+    for i in picks:
         member, index = places[i]
         if (member.shard.sha256, index) not in doubted:
             groups.setdefault(member.composition_id, []).append(i)
+    return dict(sorted(groups.items()))
+
+
+def _held_out(
+    frames: Sequence[Atoms],
+    answers: Sequence[Prediction],
+    groups: dict[str, list[int]],
+    places: Sequence[_Place],
+) -> tuple[dict[str, HeldOutError], dict[str, dict[str, list[float]]]]:
+    """Errors and parity by composition."""
     errors, parity = {}, {}
-    for name, picks in sorted(groups.items()):
+    for name, picks in groups.items():
         members = [frames[i] for i in picks]
         n_trajectories = len({places[i][0].trajectory_id for i in picks})
         parts = [_picked(answer, picks) for answer in answers]

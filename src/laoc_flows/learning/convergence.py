@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from laoc_flows.schemas.iteration import Calibration, PropertyCheck, Spent, StratumReport, Verdict
 from laoc_flows.schemas.learning import Learning, Targets
-from laoc_flows.schemas.potential import HeldOutError
+from laoc_flows.schemas.potential import FitError, HeldOutError
 
 _NO_DEVIATION = 1e-6
 """Largest deviation of forces that only rounding explains [eV/A]."""
@@ -49,6 +49,7 @@ def judge(
     previous: Sequence[StratumReport],
     held_out: Mapping[str, HeldOutError],
     *,
+    fitted: Mapping[str, FitError] | None = None,
     between: Sequence[str] = (),
     calibration: Sequence[Calibration] = (),
     spent: Spent | None = None,
@@ -73,6 +74,9 @@ def judge(
         Strata of this and of the previous iteration (empty in the first).
     held_out : mapping
         Held-out errors by composition id.
+    fitted : mapping, optional
+        Errors on the labels that were trained on by composition id: where these are above a target, the verdict says that
+        labels are not what is missing.
     between : sequence of str
         Compositions that have no held-out trajectory: those explored between the points of the grid.
     calibration : sequence of Calibration
@@ -96,7 +100,12 @@ def judge(
             )
     for composition_id in dict.fromkeys([*reasons, *held_out]):
         where = reasons.setdefault(composition_id, [])
-        where += _of_held_out(held_out.get(composition_id), targets, needed=composition_id not in between)
+        where += _of_held_out(
+            held_out.get(composition_id),
+            (fitted or {}).get(composition_id),
+            targets,
+            needed=composition_id not in between,
+        )
     due = settings.probe is not None and properties is None and not any(reasons.values())
     notes: dict[str, list[str]] = {}
     for check in properties or ():
@@ -137,16 +146,24 @@ def _of_stratum(report: StratumReport, before: float | None, targets: Targets) -
     return []
 
 
-def _of_held_out(error: HeldOutError | None, targets: Targets, *, needed: bool) -> list[str]:
+def _of_held_out(
+    error: HeldOutError | None, fit: FitError | None, targets: Targets, *, needed: bool
+) -> list[str]:
     if error is None:
         return ["there is no held-out trajectory"] if needed else []
     found = []
     # Not the other way round: an error that is no number is not under its target.
     if not error.force_rmse < targets.force_rmse:
-        found.append(f"held-out force RMSE {error.force_rmse:.3f} >= {targets.force_rmse:g} eV/A")
+        hint = _hint(f"{fit.force_rmse:.3f}") if fit and fit.force_rmse >= targets.force_rmse else ""
+        found.append(f"held-out force RMSE {error.force_rmse:.3f} >= {targets.force_rmse:g} eV/A{hint}")
     if not error.energy_rmse < targets.energy_rmse:
-        found.append(f"held-out energy RMSE {error.energy_rmse:.4f} >= {targets.energy_rmse:g} eV/atom")
+        hint = _hint(f"{fit.energy_rmse:.4f}") if fit and fit.energy_rmse >= targets.energy_rmse else ""
+        found.append(f"held-out energy RMSE {error.energy_rmse:.4f} >= {targets.energy_rmse:g} eV/atom{hint}")
     return found
+
+
+def _hint(error: str) -> str:
+    return f" ({error} on its training labels: more steps or a larger model are needed, not only labels)"
 
 
 def reached(iteration: int, settings: Learning, spent: Spent) -> str:

@@ -8,9 +8,23 @@ import numpy as np
 from ase import Atoms, units
 
 from laoc_flows.learning.evaluate import Prediction
-from laoc_flows.schemas.potential import HeldOutError
+from laoc_flows.schemas.potential import FitError, HeldOutError
 
 _BLOCKS = 4
+
+
+def fit_error(frames: Sequence[Atoms], prediction: Prediction) -> FitError:
+    """Error of one model on labels of one composition that it was trained on.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        Labeled frames.
+    prediction : Prediction
+        The model's answers for them.
+    """
+    found = held_out_error(frames, prediction, 1)
+    return FitError(n_frames=len(frames), force_rmse=found.force_rmse, energy_rmse=found.energy_rmse)
 
 
 def held_out_error(frames: Sequence[Atoms], prediction: Prediction, n_trajectories: int) -> HeldOutError:

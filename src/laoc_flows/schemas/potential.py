@@ -122,6 +122,14 @@ class HeldOutError(Model):
     stress_rmse: float = Field(description="RMS error of the stress components [GPa]")
 
 
+class FitError(Model):
+    """Errors of a potential on the labels of one composition that it was trained on."""
+
+    n_frames: int = Field(description="labels trained on")
+    force_rmse: float = Field(description="RMS error of the force components [eV/A]")
+    energy_rmse: float = Field(description="RMS error of the energy [eV/atom]")
+
+
 class PotentialDocument(Document):
     """A committee of models: the potential of a campaign at one iteration."""
 
@@ -137,6 +145,11 @@ class PotentialDocument(Document):
     n_train: int = Field(description="labels trained on")
     n_test: int = Field(description="labels held out")
     held_out: dict[str, HeldOutError] = Field(description="errors on held-out trajectories by composition id")
+    fitted: dict[str, FitError] = Field(
+        default_factory=dict,
+        description="errors on the labels that it was trained on by composition id: where they are as large as the held-out "
+        "ones, more steps or a larger model will help and more labels alone will not",
+    )
     tested_only: tuple[str, ...] = Field((), description="compositions of which no label was ever trained on")
     parent: str | None = Field(description="key of the potential of the iteration before")
     validity: Validity | None = Field(None, description="where it has seen labels")
