@@ -36,6 +36,7 @@ from laoc_flows.schemas.iteration import (
 )
 from laoc_flows.schemas.learning import Learning, Targets
 from laoc_flows.schemas.potential import (
+    FitError,
     HeldOutError,
     PotentialDocument,
     Suspect,
@@ -118,6 +119,10 @@ def potential(n, errors, models=(), **more):
         n_train=20 * (n + 1),
         n_test=10,
         held_out=held,
+        fitted={
+            name: FitError(n_frames=20, force_rmse=force / 2, energy_rmse=force / 40)
+            for name, force in errors.items()
+        },
         parent=None,
         **more,
     )
@@ -792,8 +797,8 @@ def test_tables_hold_the_numbers_of_the_documents(run):
     text = printed(run)
     assert text.startswith(f"{CAMPAIGN}: continue\n")
     found = rows(text, "iterations")
-    assert found[1] == ["0", "20", "15", "0.550(55)", "0.0275", "40", "%", "0", "3.5"]
-    assert found[3] == ["2", "60", "15", "0.198(20)", "0.0099", "10", "%", "30", "10.5"]
+    assert found[1] == ["0", "20", "15", "0.550(55)", "0.275", "0.0275", "40", "%", "0", "3.5"]
+    assert found[3] == ["2", "60", "15", "0.198(20)", "0.099", "0.0099", "10", "%", "30", "10.5"]
     table_rows = rows(text, "strata of iteration 2")
     assert len(table_rows) == 7
     first = run.last.strata[0]
