@@ -10,6 +10,9 @@ import base64
 import hashlib
 import json
 import posixpath
+import re
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 ADDITIONAL_STORE = "data"
 _CHUNK = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobRef(BaseModel):
@@ -71,6 +75,70 @@ def derive_seed(*identity: object) -> int:
     return int(digest_json([str(part) for part in identity])[:15], 16) % (2**31 - 2) + 1
 
 
+class BlobFolder:
+    """Blobs as files below a root that several machines see, in the place of the additional store ``data``.
+
+    It answers to what `put_blob` and `get_blob` ask of a maggma store.
+
+    Parameters
+    ----------
+    root : str
+        fsspec URL, or path.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._filesystem, self._base = fsspec.core.url_to_fs(root)
+
+    def connect(self, *, force_reset: bool = False) -> None:
+        """Make nothing: files need no connection."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+    def _path(self, name: str) -> str:
+        return posixpath.join(self._base, name[:2], name)
+
+    def query_one(
+        self, criteria: dict[str, Any], properties: Sequence[str] | None = None
+    ) -> dict[str, Any] | None:
+        """Document of a blob, without its bytes where `properties` does not ask for them; None if there is none."""
+        name = str(criteria["blob_uuid"])
+        if not _SHA256.fullmatch(name) or not self._filesystem.exists(self._path(name)):
+            return None
+        if properties is not None and "data" not in properties:
+            return {"blob_uuid": name}
+        return {
+            "blob_uuid": name,
+            "data": base64.b64encode(self._filesystem.cat_file(self._path(name))).decode(),
+        }
+
+    def update(self, docs: Sequence[dict[str, Any]], key: str) -> None:
+        """Write blobs; each appears whole, or not at all."""
+        for document in docs:
+            path = self._path(str(document[key]))
+            partial = f"{path}.{uuid.uuid4().hex}.partial"
+            self._filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
+            self._filesystem.pipe_file(partial, base64.b64decode(document["data"]))
+            self._filesystem.mv(partial, path)
+
+
+def keep_blobs_in(store: JobStore, root: str | None) -> JobStore:
+    """A JobStore of the same documents that keeps its blobs below a root instead of in its own additional store.
+
+    Parameters
+    ----------
+    store : jobflow.JobStore
+        JobStore; jf wants to find its own additional store in it afterwards, so it stays as it is.
+    root : str or None
+        fsspec URL, or path; None gives the JobStore itself.
+    """
+    if root is None:
+        return store
+    stores = {**store.additional_stores, ADDITIONAL_STORE: BlobFolder(root)}
+    # The same connection: a copy of a maggma store would be one that is not connected.
+    return type(store)(store.docs_store, additional_stores=stores, save=store.save, load=store.load)
+
+
 def put_blob(store: JobStore, data: bytes, media_type: str) -> BlobRef:
     """Store bytes once; storing them again does nothing.
 
@@ -109,7 +177,10 @@ def get_blob(store: JobStore, blob: BlobRef) -> bytes:
         msg = (
             f"blob {blob.sha256[:12]} ({blob.media_type}) is not in the additional store {ADDITIONAL_STORE!r}"
         )
-        raise ServiceError(msg, remedy="check that worker and submitter use the same JobStore")
+        raise ServiceError(
+            msg,
+            remedy="check that worker and submitter use the same JobStore, or set blob_root in their settings",
+        )
     data = base64.b64decode(document["data"])
     if digest(data) != blob.sha256:
         msg = f"blob {blob.sha256[:12]} ({blob.media_type}) does not have the content it is addressed by"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobflow import CURRENT_JOB, Flow, Job, JobConfig, JobStore, Maker, job
+from jobflow import CURRENT_JOB, Flow, Job, JobConfig, JobflowSettings, JobStore, Maker, job
 from pydantic import BaseModel
 
+from laoc_flows.blobs import keep_blobs_in
 from laoc_flows.errors import ServiceError
 from laoc_flows.settings import Settings
 
@@ -46,11 +49,16 @@ def laoc_job(
     output_schema : type, optional
         Pydantic model of the output.
     """
-    return job(output_schema=output_schema, config=JobConfig(expose_store=True))
+    # Where a job runs follows from what it is, not from the job that has made it.
+    return job(output_schema=output_schema, config=JobConfig(expose_store=True, pass_manager_config=False))
 
 
 def current_store() -> JobStore:
-    """JobStore of the running job.
+    """JobStore of the running job: where blobs are, and what is already done.
+
+    Under jf a job writes its output into files that the runner collects. What was made before is in the database, if the
+    worker has one (``JOBFLOW_CONFIG_FILE``): then it is the database's JobStore. Without one nothing is known to be done,
+    and blobs are below `blob_root`.
 
     Raises
     ------
@@ -61,6 +69,18 @@ def current_store() -> JobStore:
     if store is None:
         msg = "this needs the JobStore of a running job"
         raise ServiceError(msg, remedy="run it through jobflow (laoc run, run_locally, jf or FireWorks)")
+    if type(store.docs_store).__module__.startswith("jobflow_remote."):
+        store = _database() or store
+    return keep_blobs_in(store, Settings.load().blob_root)
+
+
+@cache
+def _database() -> JobStore | None:
+    if not os.environ.get("JOBFLOW_CONFIG_FILE"):
+        return None
+    # A job runs in a process of its own, which has read this file when it was started.
+    store = JobflowSettings().JOB_STORE
+    store.connect()
     return store
 
 

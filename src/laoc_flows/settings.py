@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,6 +20,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from laoc_flows.errors import EngineUnavailableError, InputError
+from laoc_flows.workers import DEFAULT_WORKER, Name, Role, Route, Worker
 
 SETTINGS_FILE = "settings.yaml"
 DEFAULT_WORKSPACE = Path(".laoc")
@@ -26,6 +28,7 @@ DEFAULT_WORKSPACE = Path(".laoc")
 _ENV_PREFIX = "LAOC_"
 _SHOWN_CHARACTERS = 60
 _OPEN_TO_OTHERS = 0o077
+_SECRET = ("mongo_uri", "webhook")
 
 
 class Settings(BaseSettings):
@@ -93,6 +96,33 @@ class Settings(BaseSettings):
         ),
     )
 
+    blob_root: str | None = Field(
+        None,
+        description=(
+            "where models and frames are kept instead of in the database, for workers that do not reach it [fsspec URL, "
+            "or path in the workspace]"
+        ),
+    )
+    workers: dict[Name, Worker] = Field(
+        default_factory=lambda: {DEFAULT_WORKER: Worker()},
+        min_length=1,
+        description="places that submitted jobs run in [workers by name]; none: this machine",
+    )
+    roles: dict[Role, Route] = Field(
+        default_factory=dict,
+        description="where jobs run [routes by role: dft, train, md, light]; none: the first worker",
+    )
+    runner_delay: float = Field(
+        10.0, ge=1, le=3600, description="time between two looks of the jf runner at its jobs [s]"
+    )
+    webhook: SecretStr | None = Field(
+        None,
+        description="where a JSON of every event of a campaign is sent to [URL, http or https]; none: nowhere",
+    )
+    notify_command: str | None = Field(
+        None, description="program that gets the JSON on its standard input [shell words]; none: no program"
+    )
+
     _commands: ClassVar[dict[str, str]] = {
         "lmp": "lmp_command",
         "packmol": "packmol_command",
@@ -111,10 +141,38 @@ class Settings(BaseSettings):
     def _in_workspace(cls, value: Path, info: ValidationInfo) -> Path:
         return Path(_below(str(value), info))
 
-    @field_validator("trajectory_root")
+    @field_validator("trajectory_root", "blob_root")
     @classmethod
-    def _url_or_path(cls, value: str, info: ValidationInfo) -> str:
-        return value if "://" in value else _below(value, info)
+    def _url_or_path(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return value if value is None or "://" in value else _below(value, info)
+
+    @field_validator("webhook")
+    @classmethod
+    def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"https?://[^\s/]+", value.get_secret_value()):
+            msg = "must begin with http:// or https://"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("workers")
+    @classmethod
+    def _blobs_have_a_place(cls, value: dict[str, Worker], info: ValidationInfo) -> dict[str, Worker]:
+        without = [name for name, worker in value.items() if not worker.database]
+        if without and "blob_root" in info.data and info.data["blob_root"] is None:
+            msg = f"{without[0]} does not reach the database: its models and frames need blob_root"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("roles")
+    @classmethod
+    def _known_workers(cls, value: dict[Role, Route], info: ValidationInfo) -> dict[Role, Route]:
+        # Missing only where it is in error itself.
+        known = info.data.get("workers")
+        for role, route in value.items():
+            if known is not None and route.worker is not None and route.worker not in known:
+                msg = f"{role.value} goes to the worker {route.worker!r}, which is not one of {', '.join(known)}"
+                raise ValueError(msg)
+        return value
 
     @field_validator("mongo_uri")
     @classmethod
@@ -135,7 +193,14 @@ class Settings(BaseSettings):
         # Not resolved: the link in a virtual environment is what makes it one.
         return None if value is None else value.expanduser().absolute()
 
-    @field_validator("lmp_command", "packmol_command", "vasp_command", "vasp_gamma_command", "cp2k_command")
+    @field_validator(
+        "lmp_command",
+        "packmol_command",
+        "vasp_command",
+        "vasp_gamma_command",
+        "cp2k_command",
+        "notify_command",
+    )
     @classmethod
     def _shell_words(cls, value: str | None) -> str | None:
         if value is not None and not shlex.split(value):
@@ -171,8 +236,8 @@ class Settings(BaseSettings):
             return cls(**{**values, "workspace": directory})
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            key = str(first["loc"][0])
-            where, value = f"{path}: {key}", from_file.get(key)
+            key, *inner = (str(part) for part in first["loc"])
+            where, value = f"{path}: {'.'.join((key, *inner))}", _inside(from_file.get(key), inner)
             if key in from_environment:
                 where, value = f"{_ENV_PREFIX}{key.upper()}", os.environ.get(f"{_ENV_PREFIX}{key.upper()}")
             raise InputError(
@@ -290,14 +355,27 @@ def _read(path: Path) -> dict[str, Any]:
         msg = "the workspace is the directory of this file and cannot be set in it"
         where = f"{path}: workspace = {_shown('workspace', settings['workspace'])}"
         raise InputError(msg, where=where, remedy=f"remove the key; set {_ENV_PREFIX}WORKSPACE instead")
-    if settings.get("mongo_uri") and path.stat().st_mode & _OPEN_TO_OTHERS:
-        msg = "other users may read this file, which holds a connection string"
+    secret = next((key for key in _SECRET if settings.get(key)), None)
+    if secret and path.stat().st_mode & _OPEN_TO_OTHERS:
+        msg = f"other users may read this file, which holds a secret ({secret})"
         raise InputError(msg, where=str(path), remedy=f"run: chmod 600 {path}")
     return settings
 
 
+def _inside(value: Any, path: Sequence[str]) -> Any:
+    """Value below a path of keys; None where there is none."""
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
 def _shown(key: str, value: Any) -> str:
-    if key == "mongo_uri":
+    if key in _SECRET:
         return "(hidden)"
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

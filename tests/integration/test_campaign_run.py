@@ -14,6 +14,7 @@ import pytest
 from laoc_flows.store.workspace import Workspace
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.yaml"
+SMALL = TINY.with_name("small.yaml")
 LAOC = [sys.executable, "-c", "from laoc_flows.cli.main import main; main()"]
 COLLECTIONS = ("structures", "labels", "potentials", "transport", "compositions")
 # What differs between two runs of the same campaign by its nature: when, where, under which job, and the bytes of
@@ -204,7 +205,7 @@ def processes_of(workspace):
 def interrupt_when(workspace, step, number=signal.SIGKILL, status=-signal.SIGKILL):
     """Run, wait until a job of a step runs, signal the whole process group; what was completed before?"""
     process = subprocess.Popen(
-        [*LAOC, "run", str(TINY), "--workspace", str(workspace)],
+        [*LAOC, "run", str(SMALL), "--workspace", str(workspace)],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -236,9 +237,10 @@ def interrupt_when(workspace, step, number=signal.SIGKILL, status=-signal.SIGKIL
 
 
 @pytest.mark.timeout(1200)
-def test_stopped_once_and_killed_at_three_stages_it_ends_with_the_same_documents(undisturbed, tmp_path):
-    workspace = tmp_path / "ws"
+def test_stopped_once_and_killed_at_three_stages_it_ends_with_the_same_documents(tmp_path):
+    workspace, undisturbed = tmp_path / "ws", tmp_path / "undisturbed"
     try:
+        laoc(undisturbed, "run", SMALL)
         finished_before = {}
         interrupt_when(workspace, "melt-quench", signal.SIGINT, 130)
         assert not processes_of(workspace), "orphans after Ctrl-C"
@@ -248,17 +250,18 @@ def test_stopped_once_and_killed_at_three_stages_it_ends_with_the_same_documents
             while (left := processes_of(workspace)) and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert not left, f"orphans after a kill: {left}"
-        laoc(workspace, "run", TINY)
+        laoc(workspace, "run", SMALL)
         rows, launches = fireworks(workspace)
-        assert len(finished_before) > 10
+        assert len(finished_before) > 5
         for row in rows:
             assert row["state"] == "COMPLETED"
             completed = [i for i in row["launches"] + row["archived_launches"] if launches[i] == "COMPLETED"]
             assert len(completed) == 1, f"{row['name']} was done {len(completed)} times"
             if row["fw_id"] in finished_before:
                 assert row["launches"] == finished_before[row["fw_id"]], f"{row['name']} was repeated"
-        other, _ = fireworks(undisturbed[0])
+        other, _ = fireworks(undisturbed)
         assert sorted(row["name"] for row in rows) == sorted(row["name"] for row in other)
-        assert documents(workspace) == documents(undisturbed[0])
+        assert documents(workspace) == documents(undisturbed)
     finally:
         stop(workspace)
+        stop(undisturbed)

@@ -109,7 +109,7 @@ def test_init_makes_a_private_workspace_that_works(tmp_path):
         assert empty.returncode == 0, empty.stderr
         assert json.loads(empty.stdout) == []
         status = laoc(tmp_path, "status", TINY)
-        assert status.returncode == 0
+        assert status.returncode == 2
         assert "never started" in status.stderr
         assert laoc(tmp_path, "db", "stop").returncode == 0
         assert "stopped" in laoc(tmp_path, "db", "status").stdout

@@ -15,7 +15,8 @@ from jobflow import Flow, job
 from jobflow.managers.fireworks import flow_to_workflow
 
 from laoc_flows.blobs import put_blob
-from laoc_flows.campaign.launch import prepare
+from laoc_flows.campaign.launch import prepare as prepare_queue
+from laoc_flows.campaign.queues.fireworks import FireworksQueue
 from laoc_flows.campaign.repair import campaign_query, repair, rerun_of_worker
 from laoc_flows.engines import clock
 from laoc_flows.engines.registry import parse_engine
@@ -25,11 +26,18 @@ from laoc_flows.jobs import stamp
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.label import FrameSet
 from laoc_flows.schemas.protocol import LabelLimits, PairDistances
+from laoc_flows.settings import Settings
 from laoc_flows.store.builders import build_all
 from laoc_flows.store.incremental import handle
 from laoc_flows.store.workspace import Workspace, environment
 
 CAMPAIGN = "c-1"
+
+
+def prepare(launchpad, store, campaign):
+    return prepare_queue(FireworksQueue(launchpad, Settings()), store, campaign)
+
+
 add = job(operator.add)
 
 

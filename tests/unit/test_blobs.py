@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from jobflow import JobStore
 from maggma.stores import MemoryStore
 
-from laoc_flows.blobs import derive_seed, digest, digest_json, fetch_file, get_blob, publish_file, put_blob
+from laoc_flows.blobs import (
+    BlobFolder,
+    derive_seed,
+    digest,
+    digest_json,
+    fetch_file,
+    get_blob,
+    keep_blobs_in,
+    publish_file,
+    put_blob,
+)
 from laoc_flows.errors import ServiceError
 from laoc_flows.frames import decode_frames, encode_frames, geometry_key
 
@@ -118,3 +128,26 @@ def test_json_digest_ignores_order_of_keys_only():
     assert digest_json([1, 2]) != digest_json([2, 1])
     with pytest.raises(TypeError):
         digest_json(object())
+
+
+def test_blobs_below_a_root_are_files_and_the_store_stays_as_it_is(store, tmp_path):
+    other = keep_blobs_in(store, str(tmp_path / "blobs"))
+    blob = put_blob(other, b"abc", "text/plain")
+    assert get_blob(other, blob) == b"abc"
+    assert put_blob(other, b"abc", "text/plain") == blob
+    (path,) = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+    assert path.name == digest(b"abc")
+    assert path.read_bytes() == b"abc"
+    assert store.additional_stores["data"].count() == 0
+    assert other.docs_store is store.docs_store
+    with pytest.raises(ServiceError, match="blob_root"):
+        get_blob(store, blob)
+    path.write_bytes(b"abd")
+    with pytest.raises(ServiceError, match="does not have the content"):
+        get_blob(other, blob)
+    assert keep_blobs_in(store, None) is store
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "", "x" * 64, "A" * 64])
+def test_only_digests_are_names_of_files(tmp_path, name):
+    assert BlobFolder(str(tmp_path)).query_one({"blob_uuid": name}) is None

@@ -22,7 +22,7 @@ _CAMPAIGN = f"metadata.{METADATA_KEY}.campaign"
 _ID = re.compile(r".*-[0-9a-f]{12}")
 
 
-def base_of(file: CampaignFile, store: JobStore) -> BaseData | None:
+def base_of(file: CampaignFile, store: JobStore, *, also: str | None = None) -> BaseData | None:
     """Look up what `learning.data` names.
 
     Parameters
@@ -31,6 +31,8 @@ def base_of(file: CampaignFile, store: JobStore) -> BaseData | None:
         Campaign.
     store : jobflow.JobStore
         Where the imports and the earlier campaigns are.
+    also : str, optional
+        Campaign to look up besides.
 
     Returns
     -------
@@ -44,7 +46,8 @@ def base_of(file: CampaignFile, store: JobStore) -> BaseData | None:
         If a name is neither an import nor a campaign in the store, has no labels, or has labels of another level of
         theory than the campaign's engine.
     """
-    if not file.learning.data:
+    wanted = dict.fromkeys([*file.learning.data, *([also] if also is not None else [])])
+    if not wanted:
         return None
     level = file.engine.level_of_theory
     members: dict[str, Any] = {}
@@ -52,7 +55,7 @@ def base_of(file: CampaignFile, store: JobStore) -> BaseData | None:
     trained = ""
     tested_only = {composition.id for composition in file.grid.tested_only}
     names: list[str] = []
-    for name in file.learning.data:
+    for name in wanted:
         found, its, its_data, source = _of_name(name, store, file.campaign_id)
         if found.level_of_theory != level:
             msg = f"{name} holds labels of {found.level_of_theory}, the engine's are of {level}"

@@ -15,16 +15,15 @@ from pathlib import Path
 
 from fireworks import LaunchPad
 from jobflow import JobStore
-from jobflow.managers.fireworks import flow_to_workflow
 
-from laoc_flows.campaign.base import base_of
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.plan import CampaignPlan, plan
 from laoc_flows.campaign.progress import Progress, read_progress
+from laoc_flows.campaign.queues.fireworks import FireworksQueue
 from laoc_flows.campaign.repair import JobId, Repairs, repair, rerun_of_worker
+from laoc_flows.campaign.submit import submit
 from laoc_flows.campaign.worker import worker_name
 from laoc_flows.errors import LaocError
-from laoc_flows.flows.campaign import CampaignMaker
 from laoc_flows.jobs import METADATA_KEY
 from laoc_flows.process import die_with_parent
 from laoc_flows.schemas.label import LabelStatus
@@ -117,48 +116,11 @@ class Workers:
                 process.wait()
 
 
-def submit(launchpad: LaunchPad, file: CampaignFile, store: JobStore) -> bool:
-    """Put a campaign into the queue unless it is there.
-
-    Parameters
-    ----------
-    launchpad : fireworks.LaunchPad
-        Queue.
-    file : CampaignFile
-        Campaign.
-    store : jobflow.JobStore
-        Where the data are that it begins with.
-
-    Returns
-    -------
-    bool
-        Whether it was added.
-    """
-    metadata = {"laoc_campaign": file.campaign_id, "laoc_name": file.name}
-    if launchpad.workflows.find_one({"metadata.laoc_campaign": file.campaign_id}, {"_id": 1}) is not None:
-        return False
-    # Looked up once: what the campaign begins with does not change while it runs.
-    spec = file.spec(base_of(file, store))
-    flow = CampaignMaker(spec).make()
-    # The store is left out: its configuration, password included, would be in every Firework.
-    launchpad.add_wf(flow_to_workflow(flow, metadata=metadata))
-    return True
-
-
-def prepare(launchpad: LaunchPad, store: JobStore, campaign_id: str) -> Repairs:
+def prepare(queue: FireworksQueue, store: JobStore, campaign_id: str) -> Repairs:
     """Make queue and store ready, consistent and fast before workers start."""
     index_outputs(store.docs_store)
-    # What `lpad reset` does for a new database, without deleting anything.
-    counters = {"next_fw_id": 1, "next_launch_id": 1}
-    launchpad.fw_id_assigner.update_one({}, {"$setOnInsert": counters}, upsert=True)
-    repairs = repair(launchpad, campaign_id, failed_labels=_failed_labels(store, campaign_id))
-    launchpad.fireworks.create_index([("spec.laoc.campaign", 1), ("state", 1)])
-    launchpad.fireworks.create_index("fw_id", unique=True)
-    launchpad.launches.create_index("launch_id", unique=True)
-    launchpad.launches.create_index([("fworker.name", 1), ("state", 1)])
-    launchpad.workflows.create_index("nodes")
-    launchpad.workflows.create_index("metadata.laoc_campaign")
-    return repairs
+    queue.ensure_indexes()
+    return repair(queue.launchpad, campaign_id, failed_labels=_failed_labels(store, campaign_id))
 
 
 def _failed_labels(store: JobStore, campaign_id: str) -> set[JobId]:
@@ -211,10 +173,11 @@ def run(
     with workspace.lock(timeout=_LOCK_TIMEOUT) as lock, environment(workspace.environment()):
         workspace.database_uri()
         launchpad = workspace.launchpad()
+        queue = FireworksQueue(launchpad, workspace.settings)
         store = workspace.job_store()
-        repairs = prepare(launchpad, store, campaign_id)
-        added = submit(launchpad, file, store)
-        progress = read_progress(launchpad, store, campaign_id, expected, processes)
+        repairs = prepare(queue, store, campaign_id)
+        added = submit(queue, file, store, say=say)
+        progress = read_progress(queue, store, campaign_id, expected, processes)
         if progress.finished:
             build_all(store)
             return Outcome(progress, already_finished=True)
@@ -231,14 +194,14 @@ def run(
         try:
             for index in range(processes):
                 workers.start(index)
-            progress = _watch(workers, launchpad, store, expected, show)
+            progress = _watch(workers, queue, store, expected, show)
         finally:
             workers.stop()
             build_all(store)
     if not progress.finished:
-        name, reason = progress.failed[0]
+        first = progress.failed[0]
         more = f" (and {len(progress.failed) - 1} more)" if len(progress.failed) > 1 else ""
-        msg = f"the job {name!r} failed: {reason}{more}"
+        msg = f"the job {first.name!r} failed: {first.reason}{more}"
         raise CampaignFailedError(
             msg, remedy="what was done is kept; mend the cause and give the same command again"
         )
@@ -247,7 +210,7 @@ def run(
 
 def _watch(
     workers: Workers,
-    launchpad: LaunchPad,
+    queue: FireworksQueue,
     store: JobStore,
     expected: CampaignPlan,
     show: Callable[[Progress, float], None],
@@ -255,8 +218,8 @@ def _watch(
     begin = built = time.monotonic()
     with _noting_interrupts() as interrupted:
         while not interrupted.wait(_POLL):
-            workers.tend(launchpad)
-            progress = read_progress(launchpad, store, workers.campaign_id, expected, workers.count)
+            workers.tend(queue.launchpad)
+            progress = read_progress(queue, store, workers.campaign_id, expected, workers.count)
             show(progress, time.monotonic() - begin)
             if progress.finished or progress.stuck:
                 return progress
@@ -278,19 +241,3 @@ def _noting_interrupts() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def status(file: CampaignFile, workspace: Workspace) -> Progress:
-    """State of a campaign, read from another terminal.
-
-    Parameters
-    ----------
-    file : CampaignFile
-        Campaign.
-    workspace : Workspace
-        Where it runs.
-    """
-    processes = file.workers.processes or workspace.settings.cores
-    return read_progress(
-        workspace.launchpad(), workspace.job_store(), file.campaign_id, plan(file), processes
-    )

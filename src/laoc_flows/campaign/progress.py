@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from fireworks import LaunchPad
 from jobflow import JobStore
 
 from laoc_flows.campaign.plan import CampaignPlan
-from laoc_flows.campaign.repair import campaign_query
-from laoc_flows.jobs import METADATA_KEY
-
-STAGES = ("seed", "train", "explore", "label", "production")
-_DONE = "COMPLETED"
-_ACTIVE = ("RUNNING", "RESERVED")
+from laoc_flows.campaign.queues.base import STAGES, Queue, QueuedJob, State
 
 
 @dataclass
@@ -46,10 +40,10 @@ class Progress:
         Whether it is in the queue at all.
     cells : dict
         Counts by (composition id, stage); the composition of jobs that serve the whole grid is empty.
-    running : list of str
-        Names of the jobs that run.
-    failed : list of tuple
-        Name and reason of the jobs that failed.
+    running : list of QueuedJob
+        Jobs that run.
+    failed : list of QueuedJob
+        Jobs that failed.
     labels : int
         Converged labels so far.
     iteration : int or None
@@ -70,8 +64,8 @@ class Progress:
     campaign_id: str
     submitted: bool = False
     cells: dict[tuple[str, str], StageCount] = field(default_factory=dict)
-    running: list[str] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    running: list[QueuedJob] = field(default_factory=list)
+    failed: list[QueuedJob] = field(default_factory=list)
     labels: int = 0
     iteration: int | None = None
     verdict: str = ""
@@ -105,58 +99,42 @@ class Progress:
 
 
 def read_progress(
-    launchpad: LaunchPad, store: JobStore, campaign_id: str, plan: CampaignPlan, processes: int
+    queue: Queue, store: JobStore, campaign_id: str, expected: CampaignPlan | None, processes: int
 ) -> Progress:
     """Read the state of a campaign.
 
     Parameters
     ----------
-    launchpad : fireworks.LaunchPad
-        Queue.
+    queue : Queue
+        Queue that it is in.
     store : jobflow.JobStore
         Outputs of the jobs.
     campaign_id : str
         Campaign.
-    plan : CampaignPlan
-        What is to be expected, for the estimate of the time left.
+    expected : CampaignPlan or None
+        What is to be expected, for the estimate of the time left; None for what is in the queue now.
     processes : int
         Jobs that run at once.
     """
     progress = Progress(campaign_id)
-    fields = {"state": 1, "name": 1, "fw_id": 1, "launches": 1, f"spec.{METADATA_KEY}": 1}
-    fireworks = list(launchpad.fireworks.find(campaign_query(campaign_id), fields))
-    progress.submitted = bool(fireworks)
-    for firework in fireworks:
-        about = firework["spec"][METADATA_KEY]
-        count = progress.cells.setdefault((about.get("composition", ""), about["stage"]), StageCount())
-        state = firework["state"]
-        if state == _DONE:
+    jobs = queue.jobs(campaign_id)
+    progress.submitted = bool(jobs)
+    for job in jobs:
+        count = progress.cells.setdefault((job.composition, job.stage), StageCount())
+        if job.state is State.DONE:
             count.done += 1
-        elif state in _ACTIVE:
+        elif job.state is State.RUNNING:
             count.running += 1
-            progress.running.append(firework["name"])
-        elif state == "FIZZLED":
+            progress.running.append(job)
+        elif job.state is State.FAILED:
             count.failed += 1
-            progress.failed.append((firework["name"], _reason(launchpad, firework)))
+            progress.failed.append(job)
         else:
             count.waiting += 1
-            progress._ready = progress._ready or state == "READY"  # noqa: SLF001 -- its own module
+            progress._ready = progress._ready or job.state is State.READY  # noqa: SLF001 -- its own module
     _read_learning(store, campaign_id, progress)
-    _estimate(launchpad, fireworks, plan, progress, processes)
+    _estimate(jobs, expected, progress, processes)
     return progress
-
-
-def _reason(launchpad: LaunchPad, firework: dict[str, Any]) -> str:
-    launch = launchpad.launches.find_one(
-        {"launch_id": {"$in": firework["launches"]}, "state": "FIZZLED"},
-        {"action.stored_data": 1},
-        sort=[("launch_id", -1)],
-    )
-    if launch is None or not launch.get("action"):
-        return "no reason recorded"
-    exception = launch["action"].get("stored_data", {}).get("_exception", {})
-    lines = [line for line in str(exception.get("_stacktrace", "")).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no reason recorded"
 
 
 def _read_learning(store: JobStore, campaign_id: str, progress: Progress) -> None:
@@ -190,36 +168,22 @@ def _value(stored: Any) -> Any:
 
 
 def _estimate(
-    launchpad: LaunchPad,
-    fireworks: list[dict[str, Any]],
-    plan: CampaignPlan,
-    progress: Progress,
-    processes: int,
+    jobs: Sequence[QueuedJob], plan: CampaignPlan | None, progress: Progress, processes: int
 ) -> None:
     """Remaining jobs times the mean time of their stage, over the number of processes."""
-    stage_of = {launch: f["spec"][METADATA_KEY]["stage"] for f in fireworks for launch in f["launches"]}
     durations: dict[str, list[float]] = {}
-    finished = {"launch_id": {"$in": list(stage_of)}, "state": _DONE}
-    for launch in launchpad.launches.find(finished, {"launch_id": 1, "state_history": 1}):
-        times = {entry["state"]: entry for entry in launch["state_history"]}
-        if "RUNNING" in times and _DONE in times:
-            begin, end = times["RUNNING"].get("created_on"), times[_DONE].get("created_on")
-            if begin and end:
-                seconds = (_time(end) - _time(begin)).total_seconds()
-                durations.setdefault(stage_of[launch["launch_id"]], []).append(seconds)
+    for job in jobs:
+        if job.state is State.DONE and job.seconds is not None:
+            durations.setdefault(job.stage, []).append(job.seconds)
     remaining = 0.0
     for stage in STAGES:
         done = sum(count.done for (_, name), count in progress.cells.items() if name == stage)
         known = sum(count.known for (_, name), count in progress.cells.items() if name == stage)
         open_loop = progress.verdict in ("", "continue") or stage == "production"
-        expected = max(known, plan.stages[stage][1] if open_loop else known)
+        expected = max(known, plan.stages[stage][1]) if open_loop and plan is not None else known
         left = max(0, expected - done)
         if left and stage not in durations:
             progress.untimed.append(stage)
         elif left:
             remaining += left * statistics.fmean(durations[stage])
     progress.time_left = remaining / max(1, processes) if durations else None
-
-
-def _time(value: Any) -> datetime:
-    return value if isinstance(value, datetime) else datetime.fromisoformat(str(value))

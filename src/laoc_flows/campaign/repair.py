@@ -159,14 +159,10 @@ def _repair_one(
     if recorded == "COMPLETED" and finished:
         _set_state(launchpad, fw_id, firework, "COMPLETED")
     elif finished:
-        # The launch is written first: the work is done, its consequences (children, additions) are not. Any
-        # state but COMPLETED makes FireWorks apply them.
-        _set_state(launchpad, fw_id, firework, "RUNNING", force=True)
-        launchpad._refresh_wf(fw_id)  # noqa: SLF001 -- what complete_launch does next
+        finish_entering(launchpad, fw_id)
         done.completed += 1
     elif any(launch["state"] in _ACTIVE for launch in launches):
-        _set_state(launchpad, fw_id, firework, "RUNNING", force=True)
-        launchpad.rerun_fw(fw_id)
+        rerun_lost(launchpad, fw_id)
         done.lost += 1
     elif recorded == "FIZZLED":
         if rerun_failed:
@@ -174,11 +170,25 @@ def _repair_one(
             done.failed += 1
     elif recorded in _ACTIVE or firework["state"] in _ACTIVE:
         # Reserved, but no launch was written.
-        _set_state(launchpad, fw_id, firework, "RUNNING", force=True)
-        launchpad.rerun_fw(fw_id)
+        rerun_lost(launchpad, fw_id)
         done.lost += 1
     else:
         _set_state(launchpad, fw_id, firework, recorded)
+
+
+def finish_entering(launchpad: LaunchPad, fw_id: int) -> None:
+    """Enter the result of a job that has ended: its launch was written, what follows from it was not."""
+    firework = launchpad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})
+    # Any state but COMPLETED makes FireWorks add what the job has made.
+    _set_state(launchpad, fw_id, firework, "RUNNING", force=True)
+    launchpad._refresh_wf(fw_id)  # noqa: SLF001 -- what complete_launch does next
+
+
+def rerun_lost(launchpad: LaunchPad, fw_id: int) -> None:
+    """Run a job again whose worker has died, whatever the states say."""
+    firework = launchpad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})
+    _set_state(launchpad, fw_id, firework, "RUNNING", force=True)
+    launchpad.rerun_fw(fw_id)
 
 
 def _set_state(

@@ -32,11 +32,36 @@ COMMANDS = {
     "init": Place(
         "init",
         "init",
-        "Make a workspace: settings, database, JobStore and FireWorks configuration, private to you.",
+        "Make a workspace, or bring it up to date: settings, database, and what jobflow, jf and FireWorks need.",
     ),
     "plan": Place("plan", "plan", "Show what a campaign will make, without starting or writing anything."),
     "run": Place("run", "run", "Run a campaign on this machine, or go on with it after any interruption."),
-    "status": Place("run", "status", "Show how far a campaign is, from any terminal."),
+    "submit": Place(
+        "submit",
+        "submit",
+        "Put a campaign into a queue, for workers on this machine or on others; a second time adds nothing.",
+    ),
+    "status": Place(
+        "status",
+        "status",
+        "Show how far a campaign is, from any terminal: what runs where, what failed and why.",
+    ),
+    "watch": Place(
+        "status", "watch", "Follow campaigns until they end, and send the notifications of the settings."
+    ),
+    "cost": Place(
+        "status", "cost", "Show core hours and wall time spent, by stage and composition, against the plan."
+    ),
+    "doctor": Place(
+        "doctor",
+        "doctor",
+        "Find what is stuck: stale locks, lost jobs, dead runners, missing workers, full disks; print the remedies.",
+    ),
+    "resume": Place(
+        "submit",
+        "resume",
+        "Run again what failed for reasons outside: a kill, a full disk, a database or a node that was away.",
+    ),
     "query": Place(
         "query", "query", "Print documents of the store; the collections are brought up to date first."
     ),
@@ -52,6 +77,7 @@ COMMANDS = {
         "analyze_command",
         "Analyze a trajectory: structure, chains, hops, rotations, diffusion and conductivity.",
     ),
+    "env": Place("init", "env", "Print what a shell needs to use jf, lpad and rlaunch with a workspace."),
     "db": Place("init", "db", "The embedded MongoDB of a workspace."),
 }
 

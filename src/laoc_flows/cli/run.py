@@ -1,4 +1,4 @@
-"""``laoc run`` and ``laoc status``."""
+"""``laoc run``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rich.live import Live
 from laoc_flows.campaign.display import picture, summary
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.launch import run as run_campaign
-from laoc_flows.campaign.launch import status as read_status
 from laoc_flows.campaign.progress import Progress
 from laoc_flows.cli.console import console, fails_clearly, say
 from laoc_flows.cli.options import WorkspaceOption, open_workspace
@@ -49,20 +48,6 @@ def run(file: CampaignArgument, workspace: WorkspaceOption = None) -> None:
     print_compositions(place, campaign.campaign_id, out)
 
 
-@fails_clearly
-def status(file: CampaignArgument, workspace: WorkspaceOption = None) -> None:
-    """Show how far a campaign is, from any terminal."""
-    campaign = CampaignFile.load(file)
-    place = open_workspace(workspace, campaign, create=False)
-    progress = read_status(campaign, place)
-    if not progress.submitted:
-        say(f"{campaign.campaign_id} was never started here: laoc run {file}")
-        return
-    console().print(picture(progress))
-    if progress.finished:
-        say("finished")
-
-
 class _Log:
     """Progress as lines of a log: one when something changed, at most every half minute otherwise."""
 
@@ -75,5 +60,5 @@ class _Log:
         if done == self.done and elapsed - self.printed < _LOG_EVERY:
             return
         self.done, self.printed = done, elapsed
-        running = f"; running: {', '.join(progress.running)}" if progress.running else ""
+        running = f"; running: {', '.join(job.name for job in progress.running)}" if progress.running else ""
         print(summary(progress, elapsed) + running, file=sys.stderr, flush=True)  # noqa: T201

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_plus
 
 import yaml
@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
+from laoc_flows.blobs import keep_blobs_in
 from laoc_flows.errors import InputError, ServiceError, WorkspaceBusyError
 from laoc_flows.settings import SETTINGS_FILE, Settings, write_private
 from laoc_flows.store.mongod import EmbeddedMongo
@@ -33,6 +34,9 @@ _WELL_FORMED = re.compile(
     rf"^(?P<scheme>mongodb(?:\+srv)?://)(?P<userinfo>[^/?@]*@)?(?P<hosts>{_HOST}(?:,{_HOST})*)(?:[/?][^@]*)?$"
 )
 _PING_TIMEOUT = 5000  # ms
+PING: Final = 60
+"""Time between two signs of life of a job that FireWorks runs [s]."""
+_QUEUE_INTERVAL = 1  # s
 _POLL = 0.05  # s
 
 _DEFAULTS = """\
@@ -59,6 +63,31 @@ _DEFAULTS = """\
 # How to start programs; by default they are looked for beside the Python interpreter, then on PATH.
 # lmp_command: lmp
 # packmol_command: packmol
+
+# What `laoc submit` needs; `laoc run` does without. Give `laoc init` again after a change.
+# Places that jobs run in, by names of your own; without any, processes of this machine.
+# workers:
+#   cluster:
+#     scheduler: slurm            # shell, slurm, pbs or sge
+#     max_jobs: 50                # jobs that wait or run at once
+#     resources: {partition: cpu, account: my-project, time_limit: 86400}   # s
+#     setup: {modules: [intel/2025]}
+
+# Which worker does what, and what its jobs need. dft labels frames with the reference engine, train trains potentials, md runs
+# LAMMPS, light is the rest: minutes of one core.
+# roles:
+#   dft:
+#     worker: cluster
+#     resources: {nodes: 1, processes: 48}
+#     engines: {vasp: {setup: {modules: [vasp/6.5]}}}
+#   train: {worker: cluster, resources: {partition: gpu, gpus: 1, threads: 8}}
+
+# Where models and frames are kept besides the database: for workers that do not reach it.
+# blob_root: /shared/laoc-blobs
+
+# Whom to tell when a campaign has finished, failed, not converged or reached its budget.
+# webhook: https://example.org/hook
+# notify_command: /home/me/bin/tell-me
 """
 
 
@@ -207,13 +236,20 @@ class Workspace:
             "mongoclient_kwargs": docs["mongoclient_kwargs"],
             "strm_lvl": "WARNING",
         }
-        fireworks = {"LAUNCHPAD_LOC": str(self.launchpad_file), "CONFIG_FILE_DIR": str(self.path)}
+        fireworks = {
+            "LAUNCHPAD_LOC": str(self.launchpad_file),
+            "CONFIG_FILE_DIR": str(self.path),
+            # A sign of life of every running job each minute: their default of an hour hides a dead one for a day.
+            "PING_TIME_SECS": PING,
+            # Where a job of its own is submitted for each, the moment between two need not be long.
+            "QUEUE_UPDATE_INTERVAL": _QUEUE_INTERVAL,
+        }
         for path, content in (
             (self.jobflow_file, {"JOB_STORE": store}),
             (self.launchpad_file, launchpad),
             (self.fireworks_file, fireworks),
         ):
-            write_private(path, yaml.dump(content, Dumper=_PlainDumper, sort_keys=False))
+            write_yaml(path, content)
 
     def environment(self) -> dict[str, str]:
         """Environment variables of a worker process, to be added to the current environment."""
@@ -241,7 +277,7 @@ class Workspace:
             yaml.safe_load(self.jobflow_file.read_text(encoding="utf-8"))["JOB_STORE"]
         )
         store.connect()
-        return store
+        return keep_blobs_in(store, self.settings.blob_root)
 
     @contextlib.contextmanager
     def lock(self, timeout: float = 0.0) -> Iterator[int]:
@@ -295,11 +331,25 @@ def environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def write_yaml(path: Path, content: Any) -> None:
+    """Write a YAML file that only its owner may read; it appears whole, or not at all."""
+    write_private(path, yaml.dump(content, Dumper=_PlainDumper, sort_keys=False))
+
+
 class _PlainDumper(yaml.SafeDumper):
     """Writes what is repeated twice; anchors are more than other YAML readers may take."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    """Text as it stands, where it has several lines."""
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_PlainDumper.add_representer(str, _text)
 
 
 def _split(uri: SecretStr) -> tuple[str, dict[str, str]]:

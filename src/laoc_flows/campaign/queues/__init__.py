@@ -1,0 +1,1 @@
+"""The queues that a campaign can be in: FireWorks and jobflow-remote, seen alike."""
