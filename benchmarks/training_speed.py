@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -135,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kept = [row for row in there if row["label"] != options.label]
         options.out.write_text(json.dumps([*kept, *rows], indent=1) + "\n")
         if "failed" in rows[-1]:
-            raise SystemExit(f"{case}: {rows[-1]['failed']}")
+            msg = f"{case}: {rows[-1]['failed']}"
+            sys.exit(msg)
 
 
 if __name__ == "__main__":

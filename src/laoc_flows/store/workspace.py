@@ -5,22 +5,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote_plus
 
 import yaml
 from pydantic import SecretStr
-from pymongo import MongoClient
-from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from laoc_flows.blobs import keep_blobs_in
 from laoc_flows.errors import InputError, ServiceError, WorkspaceBusyError
 from laoc_flows.settings import SETTINGS_FILE, Settings, write_private
+from laoc_flows.store.connection import ping, without_login
 from laoc_flows.store.mongod import EmbeddedMongo
 
 if TYPE_CHECKING:
@@ -28,12 +25,6 @@ if TYPE_CHECKING:
     from jobflow import JobStore
 
 _SUBDIRECTORIES = ("mongod", "launches", "scratch", "trajectories", "campaigns")
-_CREDENTIALS = re.compile(r"^(?P<scheme>mongodb(?:\+srv)?://)(?P<userinfo>[^/@]*)@")
-_HOST = r"(?:[\w.-]+|\[[\da-fA-F:]+\])(?::\d+)?"
-_WELL_FORMED = re.compile(
-    rf"^(?P<scheme>mongodb(?:\+srv)?://)(?P<userinfo>[^/?@]*@)?(?P<hosts>{_HOST}(?:,{_HOST})*)(?:[/?][^@]*)?$"
-)
-_PING_TIMEOUT = 5000  # ms
 PING: Final = 60
 """Time between two signs of life of a job that FireWorks runs [s]."""
 _QUEUE_INTERVAL = 1  # s
@@ -196,7 +187,7 @@ class Workspace:
         """
         uri = self.settings.mongo_uri
         if uri is not None:
-            _ping(uri)
+            ping(uri)
             return uri
         if start:
             self.mongo.start()
@@ -207,7 +198,7 @@ class Workspace:
 
     def job_store_spec(self) -> dict[str, Any]:
         """Specification of the JobStore, password included, as jobflow and jobflow-remote take it."""
-        address, login = _split(self.database_uri())
+        address, login = without_login(self.database_uri())
         common = {"uri": address, "database": self.settings.database, "mongoclient_kwargs": login}
         return {
             "docs_store": {"type": "MongoStore", "collection_name": "outputs", **common},
@@ -350,58 +341,6 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 
 
 _PlainDumper.add_representer(str, _text)
-
-
-def _split(uri: SecretStr) -> tuple[str, dict[str, str]]:
-    """Take user and password out of a connection string, as keyword arguments of MongoClient."""
-    text = uri.get_secret_value()
-    match = _CREDENTIALS.match(text)
-    if match is None:
-        return text, {}
-    user, _, password = match["userinfo"].partition(":")
-    login = {"username": unquote_plus(user)}
-    if password:
-        login["password"] = unquote_plus(password)
-    return match["scheme"] + text[match.end() :], login
-
-
-def _masked(uri: SecretStr) -> str:
-    """Give the hosts of a connection string; of one that is not well-formed nothing, all of it may be a secret."""
-    text = uri.get_secret_value()
-    match = _WELL_FORMED.match(text)
-    if match is None:
-        return f"{text.partition('://')[0]}://***"
-    return f"{match['scheme']}{'***@' if match['userinfo'] else ''}{match['hosts']}"
-
-
-def _ping(uri: SecretStr) -> None:
-    try:
-        with MongoClient[dict[str, Any]](
-            uri.get_secret_value(),
-            serverSelectionTimeoutMS=_PING_TIMEOUT,
-            connectTimeoutMS=_PING_TIMEOUT,
-            socketTimeoutMS=_PING_TIMEOUT,
-        ) as client:
-            client.admin.command("ping")
-    # What pymongo says about a malformed string may quote it, so that it is not repeated.
-    except (InvalidURI, ConfigurationError, ValueError, TypeError):
-        reason, remedy = (
-            "the connection string is not valid",
-            "percent-encode user and password; check the options",
-        )
-    except OperationFailure as error:
-        reason, remedy = (
-            f"MongoDB refuses the login (code {error.code})",
-            "check user, password and authSource",
-        )
-    except PyMongoError as error:
-        reason, remedy = (
-            f"MongoDB does not answer ({type(error).__name__})",
-            "check host, port, TLS and firewall",
-        )
-    else:
-        return
-    raise ServiceError(reason, where=f"mongo_uri = {_masked(uri)}", remedy=remedy)
 
 
 def _taken(descriptor: int) -> bool:
