@@ -518,7 +518,7 @@ def test_a_database_of_ones_own(running, tmp_path, monkeypatch):
     ],
 )
 def test_an_unreachable_database_is_one_masked_line(running, tmp_path, monkeypatch, uri, parts):
-    monkeypatch.setattr("laoc_flows.store.workspace._PING_TIMEOUT", 300)
+    monkeypatch.setattr("laoc_flows.store.connection._PING_TIMEOUT", 300)
     monkeypatch.setenv("LAOC_MONGO_URI", uri.format(port=running.mongo.status().port))
     workspace = Workspace.create(tmp_path / "workspace")
     with pytest.raises(ServiceError) as caught:
