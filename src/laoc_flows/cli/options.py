@@ -22,6 +22,16 @@ WorkspaceOption = Annotated[
     ),
 ]
 
+_CAMPAIGN = "Campaign: its file, its id or the beginning of it, or its name"
+
+CampaignReference = Annotated[
+    str, typer.Argument(metavar="CAMPAIGN", help=f"{_CAMPAIGN}.", show_default=False)
+]
+AnyCampaign = Annotated[
+    str | None,
+    typer.Argument(metavar="CAMPAIGN", help=f"{_CAMPAIGN}; without one all of them.", show_default=False),
+]
+
 
 def open_workspace(path: Path | None, campaign: CampaignFile | None = None, *, create: bool) -> Workspace:
     """Workspace at a path, with the overrides that a campaign file makes.

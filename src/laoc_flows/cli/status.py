@@ -18,17 +18,8 @@ from laoc_flows.campaign.display import bill, details, overview, picture, summar
 from laoc_flows.campaign.notify import Notifier
 from laoc_flows.campaign.overview import Campaigns, asked_for
 from laoc_flows.cli.console import console, fails_clearly, say
-from laoc_flows.cli.options import WorkspaceOption, open_workspace
+from laoc_flows.cli.options import AnyCampaign, CampaignReference, WorkspaceOption, open_workspace
 from laoc_flows.errors import InputError
-
-CampaignOption = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="CAMPAIGN",
-        help="Campaign: its file, its id or the beginning of it, or its name; without one all of them.",
-        show_default=False,
-    ),
-]
 
 
 class Format(StrEnum):
@@ -41,7 +32,7 @@ class Format(StrEnum):
 
 @fails_clearly
 def status(
-    campaign: CampaignOption = None,
+    campaign: AnyCampaign = None,
     job: Annotated[
         str | None,
         typer.Option("--job", help="Show all that is known of one job, by its id.", show_default=False),
@@ -74,7 +65,7 @@ def status(
 
 @fails_clearly
 def watch(
-    campaign: CampaignOption = None,
+    campaign: AnyCampaign = None,
     every: Annotated[
         float, typer.Option("--every", min=1.0, max=86400.0, help="Time between two looks [s].")
     ] = 10.0,
@@ -136,14 +127,7 @@ class _Quiet:
 
 @fails_clearly
 def cost(
-    campaign: Annotated[
-        str,
-        typer.Argument(
-            metavar="CAMPAIGN",
-            help="Campaign: its file, its id or the beginning of it, or its name.",
-            show_default=False,
-        ),
-    ],
+    campaign: CampaignReference,
     form: Annotated[Format, typer.Option("--format", "-f", help="How it is printed.")] = Format.TABLE,
     workspace: WorkspaceOption = None,
 ) -> None:

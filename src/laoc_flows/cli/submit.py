@@ -15,7 +15,7 @@ from laoc_flows.campaign.resume import resume as resume_campaign
 from laoc_flows.campaign.submit import QUEUES, open_queue
 from laoc_flows.campaign.submit import submit as submit_campaign
 from laoc_flows.cli.console import fails_clearly, say
-from laoc_flows.cli.options import WorkspaceOption, open_workspace
+from laoc_flows.cli.options import CampaignReference, WorkspaceOption, open_workspace
 from laoc_flows.cli.run import CampaignArgument
 from laoc_flows.store.incremental import index_outputs
 
@@ -56,14 +56,7 @@ def _next_steps(to: str) -> None:
 
 @fails_clearly
 def resume(
-    campaign: Annotated[
-        str,
-        typer.Argument(
-            metavar="CAMPAIGN",
-            help="Campaign: its file, its id or the beginning of it, or its name.",
-            show_default=False,
-        ),
-    ],
+    campaign: CampaignReference,
     job: Annotated[
         list[str] | None,
         typer.Option(
