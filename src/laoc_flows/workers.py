@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -163,13 +163,3 @@ class Worker(_Model):
 
 
 DEFAULT_WORKER = "here"
-
-
-def engine_roles() -> tuple[Role, ...]:
-    """Roles whose needs depend on the reference engine."""
-    return (Role.DFT,)
-
-
-def plain(model: BaseModel) -> dict[str, Any]:
-    """Content of a model as plain types, what is not given left out."""
-    return model.model_dump(mode="json", exclude_defaults=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import fsspec
 
-from laoc_flows.campaign.causes import cause_of
 from laoc_flows.campaign.queues.base import Queue, QueuedJob, State, Trouble
 from laoc_flows.campaign.submissions import Submission, Submissions
 from laoc_flows.campaign.submit import open_queue
@@ -212,30 +212,19 @@ class Doctor:
     def _remote(self, name: str, worker: Worker) -> Iterator[Trouble]:
         target = f"{worker.user}@{worker.host}" if worker.user else str(worker.host)
         key = ["-i", worker.key_file] if worker.key_file else []
-        done = _ask(
-            [
-                "ssh",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "ConnectTimeout=10",
-                *key,
-                target,
-                f"{worker.python} -c '{_words()}'",
-            ]
-        )
+        options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", *key]
+        python = shlex.quote(str(worker.python))
+        done = _ask(["ssh", *options, target, f"{python} -c {shlex.quote(_CODE)}"])
         if done is None:
             yield Trouble(
                 "worker",
                 f"worker {name}",
                 f"{target} cannot be reached, or {worker.python} there has no laoc-flows",
-                f"try: ssh {target} {worker.python} -m laoc_flows",
+                f"try: ssh {target} {worker.python} -c \"'import laoc_flows'\"",
             )
             return
-        there, here = (
-            json.loads(done.splitlines()[-1]),
-            {key: version(key) for key in ("laoc-flows", "jobflow", "deepmd-kit")},
-        )
+        there = json.loads(done.splitlines()[-1])
+        here = {package: version(package) for package in there}
         for package, mine in here.items():
             if there.get(package) != mine:
                 yield Trouble(
@@ -246,21 +235,21 @@ class Doctor:
                 )
 
     def _not_in_slurm(self, queue: Queue) -> Iterator[Trouble]:
-        """Jobs that their queue has as running, and Slurm does not know."""
+        """Jobs that FireWorks has as running, and Slurm does not know; the runner of jf looks for itself."""
+        if queue.name != "fireworks":
+            return
         running: list[tuple[str, QueuedJob]] = [
             (campaign, job)
             for campaign in queue.campaigns()
             for job in queue.jobs(campaign)
-            if job.state is State.RUNNING and job.queue_id.isdigit() and self._is_in_slurm(queue, job)
+            if job.state is State.RUNNING and job.queue_id.isdigit()
         ]
-        if not running:
-            return
-        listed = _ask(["squeue", "-h", "-o", "%A"])
+        listed = _ask(["squeue", "-h", "-o", "%A"]) if running else None
         if listed is None:
             return
         known = set(listed.split())
         for campaign, job in running:
-            if job.queue_id not in known and queue.name == "fireworks":
+            if job.queue_id not in known:
                 yield Trouble(
                     "lost job",
                     f"job {job.id} ({job.name})",
@@ -269,12 +258,6 @@ class Doctor:
                     fix="rerun job",
                     data={"queue": queue.name, "campaign": campaign, "id": job.id},
                 )
-
-    def _is_in_slurm(self, queue: Queue, job: QueuedJob) -> bool:
-        if queue.name == "fireworks":
-            return True
-        worker = self.settings.workers.get(job.worker)
-        return worker is not None and worker.scheduler == "slurm" and worker.host is None
 
 
 def checks(workspace: Workspace) -> list[Trouble]:
@@ -292,31 +275,10 @@ def checks(workspace: Workspace) -> list[Trouble]:
     return found
 
 
-def failures(queue: Queue, campaign_id: str) -> list[Trouble]:
-    """Failed jobs of a campaign, and what to do about each."""
-    found = []
-    for job in queue.jobs(campaign_id):
-        if job.state is State.FAILED:
-            cause = cause_of(job)
-            remedy = (
-                f"laoc resume {campaign_id}"
-                if cause.outside
-                else "mend the cause, then laoc resume --job " + job.id
-            )
-            found.append(
-                Trouble("failed job", f"job {job.id} ({job.name})", f"{cause.value}: {job.reason}", remedy)
-            )
-    return found
-
-
 def _local(root: str) -> Path | None:
     filesystem, path = fsspec.core.url_to_fs(root)
     protocols = filesystem.protocol if isinstance(filesystem.protocol, tuple) else (filesystem.protocol,)
     return Path(path) if "file" in protocols else None
-
-
-def _words() -> str:
-    return _CODE.replace("'", '"')
 
 
 def _ask(command: list[str]) -> str | None:

@@ -17,6 +17,7 @@ from fireworks import LaunchPad
 from jobflow import JobStore
 
 from laoc_flows.campaign.file import CampaignFile
+from laoc_flows.campaign.notify import Notifier
 from laoc_flows.campaign.plan import CampaignPlan, plan
 from laoc_flows.campaign.progress import Progress, read_progress
 from laoc_flows.campaign.queues.fireworks import FireworksQueue
@@ -194,7 +195,13 @@ def run(
         try:
             for index in range(processes):
                 workers.start(index)
-            progress = _watch(workers, queue, store, expected, show)
+            notifier = Notifier(workspace.settings, store, say)
+
+            def seen(progress: Progress, elapsed: float) -> None:
+                show(progress, elapsed)
+                notifier.look(progress)
+
+            progress = _watch(workers, queue, store, expected, seen)
         finally:
             workers.stop()
             build_all(store)

@@ -238,27 +238,34 @@ class FireworksQueue:
                 )
 
     def _orphans(self) -> Iterator[Trouble]:
-        """Fireworks of a change that was never finished: no workflow knows them."""
-        pipeline = [
-            {"$match": {f"spec.{METADATA_KEY}.campaign": {"$exists": True}}},
-            {"$group": {"_id": f"$spec.{METADATA_KEY}.campaign", "ids": {"$push": "$fw_id"}}},
-        ]
-        for group in self.launchpad.fireworks.aggregate(pipeline, allowDiskUse=True):
-            query = {"metadata.laoc_campaign": group["_id"]}
-            known = {
-                node for wf in self.launchpad.workflows.find(query, {"nodes": 1}) for node in wf["nodes"]
-            }
-            orphans = sorted(set(group["ids"]) - known)
-            # A workflow is written moments after its Fireworks.
-            if orphans and (not known or max(orphans) < max(known)):
+        """Fireworks that no workflow knows; looked at twice, since a workflow is written moments after them."""
+        first = self._orphan_ids()
+        if not first:
+            return
+        time.sleep(_SETTLING)
+        for campaign, found in self._orphan_ids().items():
+            if orphans := sorted(found & first.get(campaign, set())):
                 yield Trouble(
                     "orphans",
-                    f"campaign {group['_id']}",
+                    f"campaign {campaign}",
                     f"has {len(orphans)} Fireworks that no workflow knows, of a change that was never finished",
                     "laoc doctor --fix",
                     fix="delete orphans",
                     data={"ids": orphans},
                 )
+
+    def _orphan_ids(self) -> dict[str, set[int]]:
+        pipeline = [
+            {"$match": {f"spec.{METADATA_KEY}.campaign": {"$exists": True}}},
+            {"$group": {"_id": f"$spec.{METADATA_KEY}.campaign", "ids": {"$push": "$fw_id"}}},
+        ]
+        found = {}
+        for group in self.launchpad.fireworks.aggregate(pipeline, allowDiskUse=True):
+            query = {"metadata.laoc_campaign": group["_id"]}
+            workflows = self.launchpad.workflows.find(query, {"nodes": 1})
+            if orphans := set(group["ids"]) - {node for workflow in workflows for node in workflow["nodes"]}:
+                found[group["_id"]] = orphans
+        return found
 
     def _unknown_categories(self) -> Iterator[Trouble]:
         """Jobs of a category that the settings have no more: no worker of theirs takes it."""

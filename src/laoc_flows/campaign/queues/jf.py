@@ -104,7 +104,7 @@ class JfQueue:
         return self.controller.jobs.find(query, fields)
 
     def jobs(self, campaign_id: str) -> list[QueuedJob]:
-        """All jobs of a campaign; of one that was replaced by itself only the last."""
+        """All jobs of a campaign; one that goes on in another job is there once for each."""
         return [self._job(row) for row in self._rows({f"{_ABOUT}.campaign": campaign_id})]
 
     def _job(self, row: Mapping[str, Any]) -> QueuedJob:
