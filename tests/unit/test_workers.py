@@ -1,9 +1,13 @@
 """Workers, roles, and what jobs ask a queue for."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from monty.json import MontyDecoder, MontyEncoder
 from pydantic import ValidationError
 
 from laoc_flows.campaign.file import CampaignFile
@@ -227,10 +231,6 @@ def test_every_job_of_a_flow_goes_to_the_lane_of_its_role(file, settings):
 
 
 def test_jobs_that_are_made_later_go_there_too_also_after_a_round_through_json(file, settings):
-    import json
-
-    from monty.json import MontyDecoder, MontyEncoder
-
     flow = CampaignMaker(file.spec()).make()
     route(flow, settings, file.engine.name, _config_of)
     last = _jobs(flow)[-1]
@@ -254,6 +254,20 @@ def _blob():
     from laoc_flows.blobs import BlobRef
 
     return BlobRef(sha256="0" * 64, size=1, media_type="x")
+
+
+def test_a_job_that_carries_the_roles_does_not_import_what_they_run(file, settings):
+    flow = CampaignMaker(file.spec()).make()
+    route(flow, settings, file.engine.name, _config_of)
+    updates = json.dumps(_jobs(flow)[0].config_updates, cls=MontyEncoder)
+    code = f"""
+import sys, json
+from monty.json import MontyDecoder
+json.loads({updates!r}, cls=MontyDecoder)
+print([name for name in sys.modules if name.startswith("laoc_flows.") and not name.startswith("laoc_flows.campaign")])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_function_of_a_role_is_a_job():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import scipy
 from pydantic import Field
-from scipy.stats import binomtest, chi2
 
 from laoc_flows.analysis.trajectories.frame import Result
 from laoc_flows.errors import InputError
@@ -68,8 +68,8 @@ def poisson_rate(count: int, exposure: float) -> Rate:
     if exposure == 0:
         return Rate(count=count, exposure=0.0, value=None, interval=None)
     tail = (1 - CONFIDENCE) / 2
-    low = float(chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
-    high = float(chi2.ppf(1 - tail, 2 * count + 2)) / 2
+    low = float(scipy.stats.chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
+    high = float(scipy.stats.chi2.ppf(1 - tail, 2 * count + 2)) / 2
     return Rate(
         count=count, exposure=exposure, value=count / exposure, interval=(low / exposure, high / exposure)
     )
@@ -108,7 +108,7 @@ def wilson_share(count: int, total: int) -> Share:
         raise InputError(message)
     if total == 0:
         return Share(count=0, total=0, value=None, interval=None)
-    bounds = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
+    bounds = scipy.stats.binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
     return Share(
         count=count, total=total, value=count / total, interval=(float(bounds.low), float(bounds.high))
     )

@@ -14,7 +14,6 @@ from laoc_flows.flows.spec import BaseData
 from laoc_flows.jobs import METADATA_KEY
 from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.schemas.potential import PotentialDocument
-from laoc_flows.store.imports import find_import
 from laoc_flows.store.incremental import plain
 
 _KEY = "learning.data"
@@ -80,6 +79,9 @@ def base_of(file: CampaignFile, store: JobStore, *, also: str | None = None) -> 
 
 
 def _of_name(name: str, store: JobStore, own: str) -> tuple[Dataset, PotentialDocument | None, str, str]:
+    # Imported here: reading the files of other programs takes a second to import.
+    from laoc_flows.store.imports import find_import
+
     imported = find_import(store, name)
     if imported is not None:
         return imported.dataset, None, "", imported.campaign_id

@@ -8,6 +8,7 @@ from typing import Any
 
 from jobflow import Flow
 
+from laoc_flows.campaign.named import OneOf
 from laoc_flows.engines.makers import LabelMaker, MDMaker
 from laoc_flows.engines.registry import ENGINES
 from laoc_flows.flows.committee import TrainMaker
@@ -113,5 +114,4 @@ def route(
     config = {role: {"manager_config": dict(config_of(lane_of(settings, role, engine)))} for role in Role}
     flow.update_config(config[Role.LIGHT], dynamic=True)
     for role, functions in FUNCTIONS.items():
-        for function in functions:
-            flow.update_config(config[role], function_filter=function, dynamic=True)
+        flow.update_config(config[role], function_filter=OneOf.of(*functions), dynamic=True)

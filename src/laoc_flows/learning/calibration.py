@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
+import scipy
 
 from laoc_flows.schemas.base import Model
 from laoc_flows.schemas.iteration import Calibration, Stratum
@@ -104,7 +104,7 @@ def _one(stratum: Stratum, errors: Sequence[LabelError], learning: Learning) -> 
         ratio = float(np.exp(center))
         correlation = None
         if len(members) >= _FOR_CORRELATION and len(set(deviation)) > 1 and len(set(rmse)) > 1:
-            correlation = float(spearmanr(deviation, rmse).statistic)
+            correlation = float(scipy.stats.spearmanr(deviation, rmse).statistic)
         return Calibration(
             stratum=stratum,
             levels=TrustLevels(low=target / ratio, high=learning.selection.worst_error / ratio),

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from pydantic import Field
-from scipy.stats import CensoredData, ecdf
 
 from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.events.bond_history import HYSTERESIS, BondHistory, bond_history
@@ -228,8 +228,8 @@ def _kaplan_meier(start: IntArray, stop: IntArray, chosen: BoolArray, history: B
         none = np.empty(0)
         return Survival(n_ended=0, n_censored=0, time=none, probability=none, low=none, high=none)
     # The last frame of a bond that lasts is its latest sign of life; there is none that it was absent from.
-    sample = CensoredData(uncensored=age[~censored], right=age[censored] - 1)
-    function = ecdf(sample).sf
+    sample = scipy.stats.CensoredData(uncensored=age[~censored], right=age[censored] - 1)
+    function = scipy.stats.ecdf(sample).sf
     # Where all or none have ended the formula has no interval, and SciPy says so; the widest one is given then.
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)

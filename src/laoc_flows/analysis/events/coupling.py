@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from pydantic import Field
-from scipy.stats import norm
 
 from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.events.rotations import RotationResult
@@ -313,7 +313,7 @@ def _fraction(hit: npt.NDArray[np.bool_], ions: IntArray) -> tuple[float | None,
 
 
 def _wilson(fraction: float, n: float) -> tuple[float, float]:
-    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    z = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2))
     center = (fraction + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(fraction * (1 - fraction) / n + z**2 / (4 * n**2)))
     return max(center - half, 0.0), min(center + half, 1.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import scipy
 from pydantic import Field
-from scipy.stats import norm
 
 from laoc_flows.analysis.events.hop_results import HopResult
 from laoc_flows.analysis.rates import CONFIDENCE
@@ -201,7 +201,7 @@ def _wilson(count: float, n: int) -> tuple[float, float]:
     """Return the Wilson interval of a share to which an event may count by half."""
     if n == 0:
         return 0.0, 1.0
-    z = float(norm.isf((1 - CONFIDENCE) / 2))
+    z = float(scipy.stats.norm.isf((1 - CONFIDENCE) / 2))
     p = count / n
     middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return max((middle - half) / (1 + z**2 / n), 0.0), min((middle + half) / (1 + z**2 / n), 1.0)

@@ -6,8 +6,8 @@ import warnings
 from typing import Literal
 
 import numpy as np
+import scipy
 from pydantic import Field
-from scipy.stats import CensoredData, ecdf
 
 from laoc_flows.analysis.events.hop_results import HopEvents, HopResult
 from laoc_flows.analysis.rates import CONFIDENCE, Rate, Share, poisson_rate, wilson_share
@@ -270,7 +270,7 @@ def _kaplan_meier(
     """Return lags, survival and its bounds."""
     if not ended.size:
         return np.zeros(1), np.ones(1), np.ones(1), np.ones(1)
-    survival = ecdf(CensoredData(uncensored=ended, right=cut)).sf
+    survival = scipy.stats.ecdf(scipy.stats.CensoredData(uncensored=ended, right=cut)).sf
     with warnings.catch_warnings():
         # The variance is not defined where the survival is 0 or 1; nothing is known there.
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -6,8 +6,8 @@ import math
 from typing import Literal
 
 import numpy as np
+import scipy
 from pydantic import Field
-from scipy.signal import find_peaks
 
 from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.events.hop_hosts import Samples, auto_stride
@@ -209,6 +209,6 @@ def _peaks(positions: FloatArray, half: int, threshold: float) -> FloatArray:
     """Return sample, height and the mean positions before and after every peak, shape (n, 8)."""
     curve = p_hop_curve(positions, half)
     # The ends of the curve are no peaks: where they are high, the ion hops within half a window of the end.
-    at = find_peaks(curve, height=threshold, distance=2 * half)[0]
+    at = scipy.signal.find_peaks(curve, height=threshold, distance=2 * half)[0]
     mean, _ = _running(positions, half)
     return np.column_stack([at + half, curve[at], mean[at], mean[at + half]])

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
+import scipy
 from pydantic import Field
-from scipy import stats
 
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray, Result
 from laoc_flows.analysis.trajectories.paths import CARRIER, Drift, Paths
@@ -268,7 +268,7 @@ def _variance_factor(lags: IntArray, variance: FloatArray, per_atom: FloatArray,
         return walk
     scatter = float((per_atom @ weights).var(ddof=1)) * copies / (len(per_atom) * model)
     # The scatter of few atoms scatters itself: taking the larger of the two always would widen every interval.
-    return scatter if scatter > walk * stats.chi2.ppf(0.975, degrees) / degrees else walk
+    return scatter if scatter > walk * scipy.stats.chi2.ppf(0.975, degrees) / degrees else walk
 
 
 def _upper_bound(moments: _Moments, window: DiffusiveWindow, criteria: WindowCriteria) -> _Bound | None:
@@ -276,7 +276,7 @@ def _upper_bound(moments: _Moments, window: DiffusiveWindow, criteria: WindowCri
     if window.alpha is not None and window.alpha > criteria.get("alpha_range", ALPHA_RANGE)[1]:
         return None
     lag_time, mean, variance, n_independent = (float(column[0]) for column in moments[:4])
-    from_spread = mean + stats.norm.ppf(0.975) * math.sqrt(variance)
+    from_spread = mean + scipy.stats.norm.ppf(0.975) * math.sqrt(variance)
     limit = max(from_spread, hop_limit(mean, n_independent, criteria.get("jump_length", JUMP_LENGTH)))
     return _Bound(CM2_PER_S / (6 * lag_time) * limit, lag_time)
 
@@ -309,7 +309,7 @@ def hop_limit(mean: float, n_independent: float, jump_length: float = JUMP_LENGT
     0.0369
     """
     hop = jump_length**2
-    return float(stats.chi2.ppf(0.975, 2 * (n_independent * mean / hop + 1)) / 2 * hop / n_independent)
+    return float(scipy.stats.chi2.ppf(0.975, 2 * (n_independent * mean / hop + 1)) / 2 * hop / n_independent)
 
 
 def _posterior(moments: _Moments, n_samples: int, seed: int) -> FloatArray:

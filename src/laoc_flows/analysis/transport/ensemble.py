@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from pydantic import Field
-from scipy import optimize, stats
+from scipy import optimize
 
 from laoc_flows.analysis.trajectories.frame import FloatArray, Result
 from laoc_flows.analysis.transport.diffusion import DiffusionResult
@@ -124,7 +125,7 @@ def combine(
     residual = y - value
     scale = max(1.0, float(residual @ inverse @ residual) / (n - 1))
     error = float(np.sqrt(variance * scale))
-    reach = float(stats.t.ppf(0.975, degrees)) * error
+    reach = float(scipy.stats.t.ppf(0.975, degrees)) * error
     few = counts[1] < min_glasses
     return CombinedResult(
         status="few" if few else "ok",

@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from pydantic import Field
-from scipy import constants, stats
+from scipy import constants
 
 from laoc_flows.analysis.trajectories.frame import Result
 from laoc_flows.errors import InputError
@@ -142,8 +143,8 @@ def finite_size(
     slope_error = float(np.sqrt(scale / (weights @ u**2)))
     mean_error = float(np.sqrt(scale / weights.sum()))
     error = float(np.hypot(mean_error, slope_error * center))
-    reach = float(stats.norm.ppf(0.975) if s is not None else stats.t.ppf(0.975, n - 2))
-    p_value = None if s is None else float(stats.chi2.sf(chi_squared, n - 2))
+    reach = float(scipy.stats.norm.ppf(0.975) if s is not None else scipy.stats.t.ppf(0.975, n - 2))
+    p_value = None if s is None else float(scipy.stats.chi2.sf(chi_squared, n - 2))
     refused = p_value is not None and p_value < min_p_value
     grows = slope < -reach * slope_error
     viscosity = None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray
 from laoc_flows.errors import InputError
@@ -129,7 +129,7 @@ def block_bootstrap(
     # BCa divides by the spread of the leave-one-out values; below rounding there is none.
     if np.isfinite(varies) and varies <= 1e-12 * abs(value):
         return Estimate(value, (value, value), 0.0)
-    result = stats.bootstrap(
+    result = scipy.stats.bootstrap(
         (np.arange(len(table)),),
         of_rows,
         n_resamples=n_resamples,
@@ -148,8 +148,8 @@ def block_bootstrap(
 
 def _expanded(confidence: float, n: int) -> float:
     """Return the level at which n resampled values reach as far as Student's t does at `confidence`."""
-    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * np.sqrt(n / (n - 1))
-    return float(2 * stats.norm.cdf(reach) - 1)
+    reach = scipy.stats.t.ppf((1 + confidence) / 2, n - 1) * np.sqrt(n / (n - 1))
+    return float(2 * scipy.stats.norm.cdf(reach) - 1)
 
 
 def slope_weights(times: npt.ArrayLike) -> FloatArray:
