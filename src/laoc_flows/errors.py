@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -77,3 +82,34 @@ class TrajectoryError(InputError):
 
 class StructureRejectedError(LaocError):
     """A cell has reacted, collapsed or was never melted; it is not a glass."""
+
+
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError, EOFError, ImportError),
+    *(gzip.BadGzipFile, zlib.error, tarfile.TarError),
+)
+"""What values of another shape or kind than expected lead to, and bytes that are no archive."""
+
+
+@contextmanager
+def as_written(what: str, remedy: str | None = None) -> Iterator[None]:
+    """Say which stored thing cannot be read, where it is not as this version writes it; also a decorator.
+
+    Parameters
+    ----------
+    what : str
+        What is read, for the message.
+    remedy : str, optional
+        What to do about it, if it need not come from a backup.
+
+    Raises
+    ------
+    ServiceError
+        Instead of the errors that values of another shape or kind lead to; those of this package stay.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        msg = f"{what} cannot be read ({type(error).__name__})"
+        backup = "another version has made it, or somebody has changed it: restore it from a backup"
+        raise ServiceError(msg, remedy=remedy or backup) from error

@@ -135,6 +135,9 @@ class Worker(_Model):
     )
     host: Word | None = Field(None, description="machine that is reached by SSH; none: this one [name]")
     user: Word | None = Field(None, description="user on that machine; none: as here [name]")
+    port: int | None = Field(
+        None, ge=1, le=65535, description="port of its SSH; none: that of SSH itself [1]"
+    )
     key_file: str | None = Field(None, description="private key for SSH; none: those of SSH itself [path]")
     python: str | None = Field(
         None, description="Python that has laoc-flows on that machine [path]; none: the one that runs this"
@@ -156,8 +159,8 @@ class Worker(_Model):
         if self.host is not None and (self.python is None or self.workspace is None):
             msg = "a worker with a host needs python and workspace, the paths there"
             raise ValueError(msg)
-        if self.host is None and (self.user or self.key_file):
-            msg = "user and key_file mean nothing without a host"
+        if self.host is None and (self.user or self.port or self.key_file):
+            msg = "user, port and key_file mean nothing without a host"
             raise ValueError(msg)
         return self
 

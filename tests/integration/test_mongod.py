@@ -403,11 +403,15 @@ def test_a_workspace_is_made_once(tmp_path):
 def test_every_commented_default_is_a_setting_with_that_default(tmp_path):
     workspace = Workspace.create(tmp_path / "workspace")
     lines = (workspace.path / "settings.yaml").read_text(encoding="utf-8").splitlines()
-    keys = [line[2:] for line in lines if line.startswith("# ") and line[2:].split(":")[0].isidentifier()]
+    bare = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    # A setting, or a line below one; the others are sentences.
+    keys = [line for line in bare if line.split(":")[0].isidentifier()]
+    shown = [line for line in bare if line in keys or line.startswith(" ")]
     defaults = workspace.settings
-    (workspace.path / "settings.yaml").write_text("\n".join(keys), encoding="utf-8")
+    (workspace.path / "settings.yaml").write_text("\n".join(shown), encoding="utf-8")
     changed = Workspace(workspace.path).settings
-    assert len(keys) == 8
+    assert len(keys) == 13
+    assert changed.roles["dft"].worker in changed.workers
     assert (changed.database, changed.scratch, changed.trajectory_root, changed.threads_per_job) == (
         defaults.database,
         defaults.scratch,

@@ -9,8 +9,10 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import bson
+import joblib
 import numpy as np
 import pytest
 from ase import Atoms
@@ -52,6 +54,7 @@ from laoc_flows.schemas.label import (
 from laoc_flows.schemas.potential import HeldOutError, PotentialDocument, SoftCore, TrainedModel
 from laoc_flows.schemas.protocol import DISTANCE_FLOOR
 from laoc_flows.schemas.transport import Estimate, SpeciesTransport, TransportDocument
+from laoc_flows.store import incremental
 from laoc_flows.store.builders import build_all, n_left_out
 from laoc_flows.store.catalog import COLLECTIONS
 from laoc_flows.store.columns import parse_columns
@@ -775,6 +778,26 @@ def test_outputs_of_others_and_broken_ones_do_no_harm(job_store):
     assert build_all(job_store) == NOTHING
     run(job_store, [good])
     assert build_all(job_store)["structures"] == 1
+
+
+def steady(row):
+    return {name: value for name, value in row.items() if name not in {"last_updated", "newest_source"}}
+
+
+def test_several_processes_build_the_same(job_store, monkeypatch, caplog):
+    run(job_store, [*campaign(job_store), {"schema_name": "structure", "key": 1}])
+    counts = build_all(job_store)
+    alone = dump(job_store)
+    monkeypatch.setattr(incremental, "MANY", 1)
+    caplog.clear()
+    with mock.patch("joblib.Parallel", wraps=joblib.Parallel) as parallel:
+        assert build_all(job_store, rebuild=True, processes=2) == counts
+    assert parallel.called
+    again = dump(job_store)
+    for name, rows in again.items():
+        assert [steady(row) for row in rows] == [steady(row) for row in alone[name]]
+    # What is left out is said here, not in a process that nobody reads.
+    assert "is left out" in caplog.text
 
 
 def test_a_dropped_collection_comes_back_and_rebuild_starts_from_nothing(job_store):

@@ -6,11 +6,14 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
+import typer
 from jobflow import JobStore
 from maggma.stores import MemoryStore
 from pydantic import SecretStr
+from pymongo.errors import AutoReconnect, OperationFailure
 
 from laoc_flows.campaign.causes import Cause, cause_of
 from laoc_flows.campaign.cost import costs
@@ -20,6 +23,8 @@ from laoc_flows.campaign.progress import Progress, StageCount
 from laoc_flows.campaign.queues.base import QueuedJob, Run, State
 from laoc_flows.campaign.resume import resume
 from laoc_flows.campaign.submissions import COLLECTION, Submissions
+from laoc_flows.cli import status
+from laoc_flows.cli.console import fails_clearly
 from laoc_flows.errors import InputError, ServiceError
 from laoc_flows.settings import Settings
 
@@ -192,7 +197,7 @@ def settings(tmp_path, **more):
 def test_an_event_is_sent_once_however_many_watch(tmp_path, store, hook):
     url, got = hook
     script = tmp_path / "hook.py"
-    script.write_text("import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n')")
+    script.write_text("import sys; open(sys.argv[1], 'a').write(sys.stdin.read())")
     log = tmp_path / "got $(id).txt"
     chosen = settings(tmp_path, webhook=SecretStr(url), notify_command=f"{sys.executable} {script} '{log}'")
     event = Event(Kind.FINISHED, "c-1", "all 3 jobs are done")
@@ -280,3 +285,88 @@ def test_one_that_only_adds_compositions_has_a_predecessor(store):
     assert submissions.predecessor(other(grid={"points": [*points[:1], {"x": 1, "y": 1}]})) is None
     assert submissions.predecessor(other(grid=more.grid.model_dump(mode="json"), seed=4)) is None
     assert submissions.predecessor(other(grid=more.grid.model_dump(mode="json"), name="another")) is None
+
+
+REFUSED = OperationFailure("not authorized on laoc to execute command { find: ... }")
+LOST = AutoReconnect(
+    "127.0.0.1:27017: connection closed (configured timeouts: ...), Topology Description: <...>"
+)
+
+
+def test_a_database_that_goes_away_ends_a_command_in_one_line(capsys):
+    @fails_clearly
+    def command():
+        raise LOST
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "does not answer any more" in said
+    assert "Topology" not in said
+
+
+def test_watch_waits_for_a_database_that_goes_away(monkeypatch, capsys):
+    progress = Progress("c-1", submitted=True, cells={("", "seed"): StageCount(done=1)})
+    looks = iter([LOST, LOST, [(None, progress)]])
+
+    def look(*_):
+        found = next(looks)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    waits = []
+    monkeypatch.setattr(status, "_look", look)
+    for name in ("open_workspace", "Campaigns", "Notifier", "picture"):
+        monkeypatch.setattr(status, name, mock.MagicMock())
+    monkeypatch.setattr(status.time, "sleep", waits.append)
+    status.watch("c-1", every=3.0, keep=False, workspace=None)
+    said = capsys.readouterr().err
+    assert said.count("looking again") == 1
+    assert waits == [3.0, 3.0]
+
+
+def test_an_event_is_sent_though_the_database_went_away_when_it_was_first_seen(tmp_path, store, hook):
+    url, got = hook
+    notifier = Notifier(settings(tmp_path, webhook=SecretStr(url)), store, lambda _: None)
+    insert = notifier._collection.insert_one
+    failures = iter([LOST])
+
+    def once_away(document):
+        for error in failures:
+            raise error
+        return insert(document)
+
+    notifier._collection = mock.MagicMock(wraps=notifier._collection)
+    notifier._collection.insert_one.side_effect = once_away
+    event = Event(Kind.FINISHED, "c-1", "all 3 jobs are done")
+    with pytest.raises(AutoReconnect):
+        notifier.send(event)
+    assert got == []
+    notifier.send(event)
+    notifier.send(event)
+    assert [each["event"] for each in got] == ["finished"]
+
+
+def test_what_the_database_refuses_is_not_told_as_its_absence(capsys):
+    @fails_clearly
+    def command():
+        raise REFUSED
+
+    with pytest.raises(typer.Exit):
+        command()
+    said = capsys.readouterr().err
+    assert "the database refuses" in said
+    assert said.count("\n") == 1
+
+
+def test_what_the_queue_refuses_to_run_again_is_told(store):
+    queue = mock.MagicMock()
+    queue.name = "jf"
+    queue.jobs.return_value = [job("1", reason="OSError: [Errno 28] No space left on device")]
+    queue.rerun.return_value = 0
+    done = resume(queue, store, "c", tries=3)
+    assert [each.id for each in done.refused] == ["1"]
+    assert done.again == []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from laoc_flows.campaign.plan import CampaignPlan
 from laoc_flows.campaign.queues.base import STAGES, Run
 from laoc_flows.campaign.reference_work import span
+from laoc_flows.errors import as_written
 
 _HOUR = 3600.0
 
@@ -61,8 +62,9 @@ def costs(runs: Iterable[Run]) -> list[Cost]:
         Runs of a campaign.
     """
     found: dict[tuple[str, str], Cost] = {}
-    for run in runs:
-        found.setdefault((run.stage, run.composition), Cost(run.stage, run.composition)).add(run)
+    with as_written("a run in the queue"):
+        for run in runs:
+            found.setdefault((run.stage, run.composition), Cost(run.stage, run.composition)).add(run)
     order = {stage: index for index, stage in enumerate(STAGES)}
     return sorted(
         found.values(), key=lambda c: (order.get(c.stage, len(order)), c.composition == "", c.composition)

@@ -13,6 +13,7 @@ from pathlib import Path
 import fsspec
 
 from laoc_flows.campaign.queues.base import Queue, QueuedJob, State, Trouble
+from laoc_flows.campaign.queues.jf_project import ask_remote
 from laoc_flows.campaign.submissions import Submission, Submissions
 from laoc_flows.campaign.submit import open_queue
 from laoc_flows.errors import LaocError
@@ -210,20 +211,24 @@ class Doctor:
             )
 
     def _remote(self, name: str, worker: Worker) -> Iterator[Trouble]:
-        target = f"{worker.user}@{worker.host}" if worker.user else str(worker.host)
-        key = ["-i", worker.key_file] if worker.key_file else []
-        options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", *key]
-        python = shlex.quote(str(worker.python))
-        done = _ask(["ssh", *options, target, f"{python} -c {shlex.quote(_CODE)}"])
-        if done is None:
+        # As the runner of jf connects, not as the ssh of this shell does.
+        try:
+            answer = ask_remote(
+                self.workspace, name, worker, f"{shlex.quote(str(worker.python))} -c {shlex.quote(_CODE)}"
+            )
+            there = json.loads(answer.strip().splitlines()[-1])
+        except (LaocError, ValueError, IndexError) as error:
+            target = f"{worker.user}@{worker.host}" if worker.user else str(worker.host)
+            port = f" -p {worker.port}" if worker.port else ""
+            key = f" -i {shlex.quote(worker.key_file)}" if worker.key_file else ""
+            why = error.message if isinstance(error, LaocError) else "does not answer as laoc-flows does"
             yield Trouble(
                 "worker",
                 f"worker {name}",
-                f"{target} cannot be reached, or {worker.python} there has no laoc-flows",
-                f"try: ssh {target} {worker.python} -c \"'import laoc_flows'\"",
+                f"{target}: {why}",
+                f"try: ssh{port}{key} {target} {worker.python} -c \"'import laoc_flows'\"",
             )
             return
-        there = json.loads(done.splitlines()[-1])
         here = {package: version(package) for package in there}
         for package, mine in here.items():
             if there.get(package) != mine:

@@ -142,21 +142,27 @@ class Notifier:
         key = f"{event.campaign_id}/{event.kind.value}/{event.about}"
         if key in self._seen:
             return
-        self._seen.add(key)
+        # Noted as seen only when that is known: where the database goes away meanwhile, another look tries again.
         try:
             self._collection.insert_one({"_id": key, **event.content()})
         except DuplicateKeyError:
+            self._seen.add(key)
             return
-        body = json.dumps(event.content()).encode()
+        if self._tell(event):
+            self._seen.add(key)
+        else:
+            # Nobody knows of it: another look may try again.
+            self._collection.delete_one({"_id": key})
+
+    def _tell(self, event: Event) -> bool:
+        """Tell those who want to know; whether one of them was told."""
+        body = json.dumps(event.content()).encode() + b"\n"
         sent = []
         if self._settings.webhook is not None:
             sent.append(self._post(self._settings.webhook.get_secret_value(), body))
         if self._settings.notify_command is not None:
             sent.append(self._call(self._settings.notify_command, body))
-        if not any(sent):
-            # Nobody knows of it: another look may try again.
-            self._collection.delete_one({"_id": key})
-            self._seen.discard(key)
+        return any(sent)
 
     def _post(self, url: str, body: bytes) -> bool:
         request = urllib.request.Request(  # noqa: S310 -- the settings allow http and https only

@@ -11,6 +11,7 @@ from jobflow import JobStore
 
 from laoc_flows.campaign.plan import CampaignPlan
 from laoc_flows.campaign.queues.base import STAGES, Queue, QueuedJob, State
+from laoc_flows.errors import as_written
 
 
 @dataclass
@@ -98,6 +99,7 @@ class Progress:
     _ready: bool = False
 
 
+@as_written("the state of the campaign in the database")
 def read_progress(
     queue: Queue, store: JobStore, campaign_id: str, expected: CampaignPlan | None, processes: int
 ) -> Progress:
@@ -115,6 +117,11 @@ def read_progress(
         What is to be expected, for the estimate of the time left; None for what is in the queue now.
     processes : int
         Jobs that run at once.
+
+    Raises
+    ------
+    ServiceError
+        If what the database says of it is not as this version writes it.
     """
     progress = Progress(campaign_id)
     jobs = queue.jobs(campaign_id)

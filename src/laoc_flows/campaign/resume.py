@@ -33,12 +33,15 @@ class Resumed:
         Jobs that have used up their tries, and why they failed last.
     own : list of QueuedJob
         Jobs that failed for reasons of their own.
+    refused : list of QueuedJob
+        Jobs that the queue does not run again.
     """
 
     again: list[tuple[QueuedJob, Cause]] = field(default_factory=list)
     later: list[tuple[QueuedJob, datetime]] = field(default_factory=list)
     spent: list[tuple[QueuedJob, Cause]] = field(default_factory=list)
     own: list[QueuedJob] = field(default_factory=list)
+    refused: list[QueuedJob] = field(default_factory=list)
 
 
 def resume(
@@ -85,8 +88,8 @@ def resume(
     done = Resumed()
     for job in failed.values():
         if only:
-            if job.id in only and queue.rerun([job]):
-                done.again.append((job, cause_of(job)))
+            if job.id in only:
+                _run_again(queue, job, done)
             continue
         cause = cause_of(job)
         if not cause.outside:
@@ -98,9 +101,16 @@ def resume(
         elif due > datetime.now(UTC) and not now:
             done.later.append((job, due))
         # Two that look at the same time: one of them runs it.
-        elif budget.take(job, used) and queue.rerun([job]):
-            done.again.append((job, cause))
+        elif budget.take(job, used):
+            _run_again(queue, job, done)
     return done
+
+
+def _run_again(queue: Queue, job: QueuedJob, done: Resumed) -> None:
+    if queue.rerun([job]):
+        done.again.append((job, cause_of(job)))
+    else:
+        done.refused.append(job)
 
 
 class _Budget:

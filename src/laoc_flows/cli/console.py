@@ -8,9 +8,11 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import typer
+from bson.errors import BSONError
+from pymongo.errors import ConnectionFailure, PyMongoError
 from rich.console import Console
 
-from laoc_flows.errors import LaocError
+from laoc_flows.errors import LaocError, ServiceError
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -29,7 +31,7 @@ def say(message: str) -> None:
 
 
 def fails_clearly(command: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Turn every LaocError into one line for each problem and its exit code."""
+    """Turn every LaocError into one line for each problem and its exit code, and so a database that goes away."""
 
     @wraps(command)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -39,5 +41,29 @@ def fails_clearly(command: Callable[_P, _R]) -> Callable[_P, _R]:
             for line in getattr(error, "lines", None) or [error.line]:
                 say(line)
             raise typer.Exit(error.exit_code) from None
+        except (PyMongoError, BSONError) as error:
+            known = database_lost(error)
+            say(known.line)
+            raise typer.Exit(known.exit_code) from None
 
     return wrapped
+
+
+def database_lost(error: Exception) -> ServiceError:
+    """What a failure of the database's driver means to the user.
+
+    Parameters
+    ----------
+    error : pymongo.errors.PyMongoError or bson.errors.BSONError
+        The failure; its own words are long, and name every server it knows.
+    """
+    words = str(error).partition(",")[0].partition(" (configured timeouts")[0][:200]
+    if isinstance(error, ConnectionFailure):
+        return ServiceError(
+            f"the database does not answer any more ({words})",
+            remedy="give the command again; 'laoc doctor' says what is wrong",
+        )
+    return ServiceError(
+        f"the database refuses, or has sent what cannot be read ({type(error).__name__}: {words})",
+        remedy="check its version, and what its user may do",
+    )

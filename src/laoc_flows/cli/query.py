@@ -19,7 +19,7 @@ from laoc_flows.cli.console import console as standard_console
 from laoc_flows.cli.console import fails_clearly, say
 from laoc_flows.cli.options import WorkspaceOption, open_workspace
 from laoc_flows.cli.query_columns import MAIN_TETRAHEDRA, Column, Row, columns_of, notes_of
-from laoc_flows.errors import InputError
+from laoc_flows.errors import InputError, as_written
 from laoc_flows.schemas.glass import StructureDocument
 from laoc_flows.store.builders import n_left_out
 from laoc_flows.store.catalog import COLLECTIONS, Field, fields_of, resolve
@@ -92,6 +92,10 @@ def query(
     sort: Annotated[
         str, typer.Option("--sort", help="Fields to sort by, for example x,-density; a minus sorts downward.")
     ] = "",
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Make the collections anew from what jobs have returned, first."),
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Print documents of the store; the collections are brought up to date first."""
@@ -102,8 +106,9 @@ def query(
     if figures is not None and collection != "structures":
         msg = f"there are no figures of {collection}"
         raise InputError(msg, where="--figures", remedy="ask for structures")
-    with LaocStore.open(open_workspace(workspace, create=False)) as store:
-        store.build()
+    place = open_workspace(workspace, create=False)
+    with LaocStore.open(place) as store:
+        store.build(rebuild=rebuild, processes=place.settings.cores)
         rows = store.query(collection, where, sort=sort or None, limit=limit)
         drawn = [] if figures is None else draw(store, rows, figures)
         left_out = n_left_out(store.job_store)
@@ -137,7 +142,8 @@ def draw(store: LaocStore, rows: Sequence[Row], folder: Path) -> list[Path]:
     for row in rows:
         if row.get("profile"):
             fields = {name: row[name] for name in StructureDocument.model_fields if name in row}
-            document = StructureDocument.model_validate(plain(fields))
+            with as_written(f"the structure {str(row.get('key'))[:12]!r}"):
+                document = StructureDocument.model_validate(plain(fields))
             written += write_run_figures(document, store.profile(row), folder, ["png"])
     return written
 
@@ -203,13 +209,14 @@ def _asked(field: Field) -> Column:
 
 
 def _print_table(collection: str, rows: Sequence[Row], columns: Sequence[Field], console: Console) -> None:
-    chosen = tuple(_asked(each) for each in columns) if columns else columns_of(collection, rows)
+    with as_written(f"one of the {collection}", "see it whole: --format json; make all anew: --rebuild"):
+        chosen = tuple(_asked(each) for each in columns) if columns else columns_of(collection, rows)
+        notes = [] if columns or not rows else notes_of(collection, rows)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for column in chosen:
         table.add_column(Text(column.header), justify="right" if column.right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(column.cell(row)) for column in chosen))
-    notes = [] if columns or not rows else notes_of(collection, rows)
+        table.add_row(*(Text(column.text(row)) for column in chosen))
     before = console.width
     if not console.is_terminal:
         # Files and pipes have no width: nothing is folded or cut for them.

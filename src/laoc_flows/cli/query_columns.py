@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from laoc_flows.errors import UNREADABLE
 from laoc_flows.store.catalog import Field
 from laoc_flows.store.columns import concise, is_measured, shown
 
@@ -32,6 +33,13 @@ class Column:
     header: str
     cell: Callable[[Row], str]
     right: bool = False
+
+    def text(self, row: Row) -> str:
+        """Cell of a document; a value that is not as this version writes it does not hide the others."""
+        try:
+            return self.cell(row)
+        except UNREADABLE:
+            return "unreadable"
 
 
 def _at(path: str, header: str | None = None, *, short: int | None = None) -> Column:

@@ -11,13 +11,16 @@ from enum import StrEnum
 from typing import Annotated, Self
 
 import typer
+from pymongo.errors import ConnectionFailure
 from rich.live import Live
 
 from laoc_flows.campaign.cost import costs
 from laoc_flows.campaign.display import bill, details, overview, picture, summary
+from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.notify import Notifier
-from laoc_flows.campaign.overview import Campaigns, asked_for
-from laoc_flows.cli.console import console, fails_clearly, say
+from laoc_flows.campaign.overview import Campaign, Campaigns, asked_for
+from laoc_flows.campaign.progress import Progress
+from laoc_flows.cli.console import console, database_lost, fails_clearly, say
 from laoc_flows.cli.options import AnyCampaign, CampaignReference, WorkspaceOption, open_workspace
 from laoc_flows.errors import InputError
 
@@ -81,13 +84,20 @@ def watch(
     notifier = Notifier(place.settings, campaigns.store, say)
     begin = time.monotonic()
     out = console()
+    away = False
+    seen: list[tuple[Campaign, Progress]] = []
     try:
         with Live(console=out, refresh_per_second=1) if out.is_terminal else _Quiet() as live:
             while True:
-                watched = campaigns.all() if wanted is None else [campaigns.find(wanted)]
-                seen = [(each, each.progress()) for each in watched]
-                for _, progress in seen:
-                    notifier.look(progress)
+                try:
+                    seen = _look(campaigns, wanted, notifier)
+                except ConnectionFailure as error:
+                    if not away:
+                        say(f"{database_lost(error).message}; looking again")
+                    away = True
+                    time.sleep(every)
+                    continue
+                away = False
                 if wanted is None:
                     live.update(overview([(each.submission, progress) for each, progress in seen]))
                 else:
@@ -100,6 +110,16 @@ def watch(
         raise typer.Exit(130) from None
     if any(progress.stuck for _, progress in seen):
         raise typer.Exit(1)
+
+
+def _look(
+    campaigns: Campaigns, wanted: CampaignFile | str | None, notifier: Notifier
+) -> list[tuple[Campaign, Progress]]:
+    watched = campaigns.all() if wanted is None else [campaigns.find(wanted)]
+    seen = [(each, each.progress()) for each in watched]
+    for _, progress in seen:
+        notifier.look(progress)
+    return seen
 
 
 class _Quiet:

@@ -81,7 +81,9 @@ def resume(
         say(f"failed {tries} times more: {each.name} ({each.id}), {cause.value}: {each.reason}")
     for each in done.own:
         say(f"failed for its own reasons: {each.name} ({each.id}): {each.reason}")
-    if not any((done.again, done.later, done.spent, done.own)):
+    for each in done.refused:
+        say(f"{found.queue.name} does not run it again: {each.name} ({each.id}), others have gone on from it")
+    if not any((done.again, done.later, done.spent, done.own, done.refused)):
         say("nothing has failed")
-    if done.own or done.spent:
+    if done.own or done.spent or done.refused:
         raise typer.Exit(1)

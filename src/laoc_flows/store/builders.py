@@ -13,6 +13,7 @@ from jobflow import JobStore
 
 from laoc_flows.blobs import digest_json
 from laoc_flows.composition import Composition
+from laoc_flows.errors import as_written
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.glass import StructureDocument
 from laoc_flows.schemas.iteration import IterationDocument, Verdict
@@ -40,7 +41,8 @@ class StructureBuilder(OutputBuilder):
     )
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = (*_PER_COMPOSITION, ("stage",))
 
-    def upserts(self, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
+    @classmethod
+    def upserts(cls, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
         """One structure."""
         structure = StructureDocument.model_validate(document)
         ends = [stage.status for stage in structure.stages if stage.attempts]
@@ -59,7 +61,8 @@ class TransportBuilder(OutputBuilder):
     origins: ClassVar[tuple[Source, ...]] = (Source("output.transport", "transport"),)
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = (*_PER_COMPOSITION, ("structure_key",))
 
-    def upserts(self, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
+    @classmethod
+    def upserts(cls, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
         """One transport document."""
         transport = TransportDocument.model_validate(document)
         yield _upsert(transport.key, _fields(transport) | flattened(transport.provenance), job)
@@ -82,7 +85,8 @@ class LabelBuilder(OutputBuilder):
     )
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = (*_PER_COMPOSITION, ("status",))
 
-    def upserts(self, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
+    @classmethod
+    def upserts(cls, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
         """One document for each record of a batch."""
         batch = LabelBatch.model_validate(document)
         common = flattened(batch.provenance) | {
@@ -107,7 +111,8 @@ class IterationBuilder(OutputBuilder):
     origins: ClassVar[tuple[Source, ...]] = (Source("output", "iteration"),)
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = (("campaign_id", "iteration"), ("potential_key",))
 
-    def upserts(self, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
+    @classmethod
+    def upserts(cls, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
         """One iteration."""
         iteration = IterationDocument.model_validate(document)
         # Campaigns with the same explorations may differ in what they call converged.
@@ -122,7 +127,8 @@ class PotentialBuilder(OutputBuilder):
     origins: ClassVar[tuple[Source, ...]] = (Source("output", "potential"), Source("output", "iteration"))
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = (("campaign_ids",), ("iteration",))
 
-    def upserts(self, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
+    @classmethod
+    def upserts(cls, document: dict[str, Any], job: Job) -> Iterator[Upsert]:
         """One potential, or the verdict on one."""
         if document["schema_name"] == "potential":
             potential = PotentialDocument.model_validate(document)
@@ -167,8 +173,8 @@ def builders(job_store: JobStore) -> tuple[OutputBuilder | CompositionBuilder, .
     return (*made, CompositionBuilder(stores, target, ledger))
 
 
-def build_all(job_store: JobStore, *, rebuild: bool = False) -> dict[str, int]:
-    """Bring all collections up to date, in this process.
+def build_all(job_store: JobStore, *, rebuild: bool = False, processes: int = 1) -> dict[str, int]:
+    """Bring all collections up to date.
 
     Cheap when nothing is new: some counts for each collection. May run in several processes at once.
 
@@ -178,6 +184,8 @@ def build_all(job_store: JobStore, *, rebuild: bool = False) -> dict[str, int]:
         Connected JobStore.
     rebuild : bool
         Whether to remove the collections first and to build them from nothing.
+    processes : int
+        Processes that validate documents, where there are thousands.
 
     Returns
     -------
@@ -187,13 +195,17 @@ def build_all(job_store: JobStore, *, rebuild: bool = False) -> dict[str, int]:
     Raises
     ------
     ServiceError
-        If the documents of the JobStore are not in a MongoDB.
+        If the documents of the JobStore are not in a MongoDB, or somebody has changed those of the collections.
     """
     ordered = builders(job_store)
     if rebuild:
         for builder in ordered:
             builder.forget()
-    return {builder.collection: builder.build() for builder in ordered}
+    with as_written(
+        "a document of the collections",
+        "make them anew from what jobs have returned: laoc query COLLECTION --rebuild",
+    ):
+        return {builder.collection: builder.build(processes) for builder in ordered}
 
 
 def n_left_out(job_store: JobStore) -> int:

@@ -65,14 +65,20 @@ class CompositionBuilder(Builder):
         """Name of this builder in the ledger."""
         return f"{self.collection}/{self.version}"
 
-    def build(self) -> int:
+    def build(self, processes: int = 1) -> int:
         """Summarize what has changed.
+
+        Parameters
+        ----------
+        processes : int
+            Not used: there is one document for many.
 
         Returns
         -------
         int
             Summaries written; 0 after a handful of counts if no source has changed.
         """
+        del processes
         fingerprint = {name: self._fingerprint(store) for name, store in self.stores.items()}
         state = remembered(self.ledger, self.identity) or {}
         if state.get("wrote") and handle(self.target).find_one({}, {"_id": 1}) is None:

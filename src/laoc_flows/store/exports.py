@@ -22,9 +22,10 @@ from laoc_flows.engines.lammps import interaction
 from laoc_flows.errors import InputError, QueryError
 from laoc_flows.learning.data import as_dpdata, write_systems
 from laoc_flows.schemas.base import SPECIES
-from laoc_flows.schemas.potential import MODEL_SUFFIXES
+from laoc_flows.schemas.potential import MODEL_SUFFIXES, PotentialDocument
 from laoc_flows.schemas.protocol import SoftCore
 from laoc_flows.store.laoc_store import LaocStore
+from laoc_flows.store.learning import document_of
 
 LabelFormat = Literal["extxyz", "deepmd/npy", "deepmd/npy/mixed"]
 CARD = "card.json"
@@ -230,10 +231,13 @@ def find_potential(store: LaocStore, key: str) -> dict[str, Any]:
     ------
     QueryError
         If there is none, or more than one.
+    ServiceError
+        If it is no whole document of a potential.
     """
     rows = store.query("potentials")
-    found = [row for row in rows if key and row["key"].startswith(key)]
+    found = [row for row in rows if key and str(row["key"]).startswith(key)]
     if len(found) == 1:
+        document_of(PotentialDocument, found[0])  # refused here, if it is anything else
         return found[0]
     msg = f"{len(found) or 'no'} potentials begin with {key!r}"
     raise QueryError(msg, remedy="'laoc potential list' shows all")

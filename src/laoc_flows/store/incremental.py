@@ -8,9 +8,9 @@ the latest of all jobs says whether it has to be read at all.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, ClassVar, Final
 
 import bson
@@ -20,15 +20,20 @@ from pydantic import ValidationError
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from laoc_flows.errors import ServiceError
+from laoc_flows.errors import UNREADABLE, ServiceError
 from laoc_flows.jobs import METADATA_KEY
 
 MAX_DOCUMENT: Final = 1_000_000
 """Largest document of the store [B]."""
 
+MANY: Final = 5000
+"""Jobs to build from which on several processes are worth their start [1]."""
+
 LEDGER: Final = "laoc_builds"
 """Collection in which the builders keep what they have done."""
 
+_WAVE = 4
+"""Chunks for each process that are in memory at once [1]."""
 _DUPLICATE_KEY = 11000
 _ATTEMPTS = 5
 _MARKERS = frozenset({"@module", "@class", "@version"})
@@ -101,12 +106,17 @@ class Source:
 
     def find(self, output: Mapping[str, Any]) -> dict[str, Any] | None:
         """Document in a stored job, class markers removed; None if it holds another kind."""
-        value: Any = output
-        for part in self.path.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        value = _within(output, *self.path.split("."))
         if not isinstance(value, Mapping) or value.get("schema_name") != self.schema_name:
             return None
         return plain(value)
+
+
+def _within(value: Any, *path: str) -> Any:
+    """Value at a path in a document, None where it does not lead anywhere."""
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def plain(value: Any) -> Any:
@@ -205,12 +215,18 @@ class OutputBuilder(Builder):
         """Name of this builder in the ledger; documents of an older layout are built again."""
         return f"{self.collection}/{self.version}"
 
+    @classmethod
     @abstractmethod
-    def upserts(self, document: dict[str, Any], job: Job) -> Iterable[Upsert]:
+    def upserts(cls, document: dict[str, Any], job: Job) -> Iterable[Upsert]:
         """Say what to write for one document of a job."""
 
-    def build(self) -> int:
+    def build(self, processes: int = 1) -> int:
         """Build what is new.
+
+        Parameters
+        ----------
+        processes : int
+            Processes that validate the documents, where there are many.
 
         Returns
         -------
@@ -222,9 +238,9 @@ class OutputBuilder(Builder):
         if self._remembered() == fingerprint:
             return 0
         self._ensure_indexes()
-        items, written = self.get_items(), 0
-        while chunk := list(islice(items, self.chunk_size)):
-            written += self.update_targets([self.process_item(item) for item in chunk])
+        items = self.get_items()
+        chunks = iter(lambda: list(islice(items, self.chunk_size)), [])
+        written = sum(self.update_targets(built) for built in self._built(chunks, processes))
         state: dict[str, Any] = {"fingerprint": fingerprint}
         if written:
             state["wrote"] = True
@@ -240,7 +256,9 @@ class OutputBuilder(Builder):
         pending: dict[tuple[str, int], str | None] = {}
         for source in self.origins:
             for row in handle(self.outputs).find(source.criteria, {"uuid": 1, "index": 1, "completed_at": 1}):
-                identity, ended = (row["uuid"], row.get("index", 1)), row.get("completed_at")
+                identity, ended = (row.get("uuid"), row.get("index", 1)), row.get("completed_at")
+                if not isinstance(identity[0], str) or not isinstance(identity[1], int):
+                    continue  # of no job
                 if identity not in built or built[identity] != ended:
                     pending[identity] = ended
         order = sorted(pending, key=lambda identity: (str(pending[identity]), identity))
@@ -254,12 +272,42 @@ class OutputBuilder(Builder):
             jobs = {(row["uuid"], row.get("index", 1)): row for row in found}
             yield from (jobs[identity] for identity in chunk if identity in jobs)
 
+    def _built(self, chunks: Iterator[list[dict[str, Any]]], processes: int) -> Iterator[list[Built]]:
+        """Process the items, chunk by chunk and in their order, in several processes where there are many."""
+        first = next(chunks, [])
+        # The number of all is known since the first was read.
+        if processes < 2 or self.total < MANY:  # noqa: PLR2004
+            for chunk in chain([first] if first else [], chunks):
+                yield [self.process_item(item) for item in chunk]
+            return
+        from joblib import Parallel, delayed
+
+        chunks = chain([first], chunks)
+        with Parallel(n_jobs=processes) as parallel:
+            # In waves: what was read and not written yet is in memory.
+            while wave := list(islice(chunks, _WAVE * processes)):
+                for built in parallel(delayed(_processed)(type(self), chunk) for chunk in wave):
+                    for each in built:
+                        self._warn(each)
+                    yield built
+
     def process_item(self, item: dict[str, Any]) -> Built:
         """Validate the document of one job and prepare what is to be written; no access to the database."""
-        stamped = ((item.get("metadata") or {}).get(METADATA_KEY) or {}).get("campaign")
+        built = self.processed(item)
+        self._warn(built)
+        return built
+
+    def _warn(self, built: Built) -> None:
+        if built.error:
+            self.logger.warning("%s: job %s is left out: %s", self.collection, built.job.uuid, built.error)
+
+    @classmethod
+    def processed(cls, item: dict[str, Any]) -> Built:
+        """Validate the document of one job and prepare what is to be written; no access to the database, nothing is said."""
+        stamped = _within(item, "metadata", METADATA_KEY, "campaign")
         upserts: tuple[Upsert, ...] = ()
         error, campaigns = None, (str(stamped),) if stamped else ()
-        for source in self.origins:
+        for source in cls.origins:
             document = source.find(item)
             if document is None:
                 continue
@@ -268,14 +316,12 @@ class OutputBuilder(Builder):
             made_by = campaigns or (str(document.get("campaign_id")),)
             job = Job(item["uuid"], item.get("index", 1), item.get("completed_at"), made_by)
             try:
-                upserts += tuple(self.upserts(document, job))
+                upserts += tuple(cls.upserts(document, job))
                 sizes = [len(bson.encode({**each.fields, **each.initial})) for each in upserts]
                 if max(sizes, default=0) > MAX_DOCUMENT:
                     upserts, error = (), f"a document of {max(sizes)} B is over {MAX_DOCUMENT} B"
-            except (ValidationError, KeyError, ValueError, TypeError) as reason:
+            except UNREADABLE as reason:
                 upserts, error = (), _reason(reason)
-        if error:
-            self.logger.warning("%s: job %s is left out: %s", self.collection, item["uuid"], error)
         job = Job(item["uuid"], item.get("index", 1), item.get("completed_at"), campaigns)
         return Built(job, upserts, error)
 
@@ -332,6 +378,10 @@ class OutputBuilder(Builder):
         _index(self.ledger, ("builder",))
         ensure_indexes(self.target, self.indexes)
         ensure_indexes(self.ledger, ())
+
+
+def _processed(kind: type[OutputBuilder], items: Sequence[dict[str, Any]]) -> list[Built]:
+    return [kind.processed(item) for item in items]
 
 
 def _reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ from ase import Atoms
 
 from laoc_flows.analysis import Analysis
 from laoc_flows.blobs import BlobRef, FileRef, fetch_file, get_blob
-from laoc_flows.errors import QueryError, ServiceError
+from laoc_flows.errors import QueryError, ServiceError, as_written
 from laoc_flows.frames import decode_frames
 from laoc_flows.schemas.label import LabelStatus
 from laoc_flows.schemas.potential import PotentialDocument
@@ -102,20 +102,22 @@ class LaocStore:
         """Close the connection to the database."""
         self.job_store.close()
 
-    def build(self, *, rebuild: bool = False) -> dict[str, int]:
+    def build(self, *, rebuild: bool = False, processes: int = 1) -> dict[str, int]:
         """Bring the collections up to date with the jobs that have ended.
 
         Parameters
         ----------
         rebuild : bool
             Whether to build everything from nothing.
+        processes : int
+            Processes that validate documents, where there are thousands.
 
         Returns
         -------
         dict of str to int
             Documents written, by collection.
         """
-        return build_all(self.job_store, rebuild=rebuild)
+        return build_all(self.job_store, rebuild=rebuild, processes=processes)
 
     def query(
         self,
@@ -176,6 +178,7 @@ class LaocStore:
             return list(cursor)
         return [{field.path: field.value(document) for field in chosen} for document in cursor]
 
+    @as_written("what the document points at")
     def structure(self, doc: Mapping[str, Any]) -> Atoms:
         """Last frame of a structure document, verified against its digest.
 
@@ -195,6 +198,7 @@ class LaocStore:
             doc = self._one("structures", str(doc["structure_key"]))
         return decode_frames(self._blob(doc, "structure"))[0]
 
+    @as_written("what the document points at")
     def trajectory(self, doc: Mapping[str, Any], path: Path) -> Path:
         """Copy the trajectory of a transport document to a local path (H5MD), verified against its digest.
 
@@ -214,6 +218,7 @@ class LaocStore:
         """
         return fetch_file(FileRef.model_validate(_pointer(doc, "trajectory")), path)
 
+    @as_written("what the document points at")
     def curves(self, doc: Mapping[str, Any]) -> dict[str, Any]:
         """Curves of a document: g(r) of a structure, mean squared displacements of a transport document.
 
@@ -226,6 +231,7 @@ class LaocStore:
         """
         return dict(json.loads(self._blob(doc, "curves")))
 
+    @as_written("what the document points at")
     def profile(self, doc: Mapping[str, Any]) -> dict[str, list[Any]]:
         """How a cell was made: temperature, pressure, energy and volume over time.
 
@@ -244,9 +250,12 @@ class LaocStore:
         ------
         QueryError
             If the document points at none, for example because an earlier version made it.
+        ServiceError
+            If what it points at is missing, was altered, or is something else.
         """
         return dict(json.loads(self._blob(doc, "profile")))
 
+    @as_written("what the document points at")
     def log(self, doc: Mapping[str, Any]) -> dict[str, bytes]:
         """Files that a failed label or run has left: custodian's log, and the ends of the program's own.
 
@@ -264,11 +273,14 @@ class LaocStore:
         ------
         QueryError
             If the document points at no log.
+        ServiceError
+            If what it points at is missing, was altered, or is something else.
         """
         with tarfile.open(fileobj=io.BytesIO(self._blob(doc, "log")), mode="r:gz") as archive:
             files = [(member.name, archive.extractfile(member)) for member in archive.getmembers()]
             return {name: file.read() for name, file in files if file is not None}
 
+    @as_written("what the document points at")
     def analysis(self, doc: Mapping[str, Any]) -> Analysis:
         """Everything the analysis suite says about the run of a transport document.
 
@@ -281,9 +293,12 @@ class LaocStore:
         ------
         QueryError
             If the document has none, for example because an earlier version made it.
+        ServiceError
+            If what it points at is missing, was altered, or is something else.
         """
         return Analysis.model_validate_json(gzip.decompress(self._blob(doc, "analysis")))
 
+    @as_written("what the document points at")
     def model(self, potential: Mapping[str, Any] | PotentialDocument | str, index: int = 0) -> bytes:
         """Frozen model of a potential, verified against its digest.
 
@@ -317,6 +332,7 @@ class LaocStore:
             raise QueryError(msg, remedy=f"it has {len(models)} models, counted from 0")
         return self._blob(models[index], "model")
 
+    @as_written("a label")
     def labels(self, where: Where = None, *, limit: int = 0, **conditions: Any) -> list[Atoms]:
         """Converged labels as frames with energy, forces and stress.
 

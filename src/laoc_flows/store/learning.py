@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from laoc_flows.blobs import BlobRef, get_blob
-from laoc_flows.errors import QueryError
+from laoc_flows.errors import QueryError, as_written
 from laoc_flows.learning.calibration import LabelError
 from laoc_flows.schemas.base import Document
 from laoc_flows.schemas.iteration import IterationDocument
@@ -122,14 +122,18 @@ def learning_run(store: LaocStore, campaign: str) -> LearningRun:
     """
     campaign_id = find_campaign(store, campaign)
     rows = store.query("iterations", {"campaign_id": campaign_id})
+    if not rows:
+        msg = f"no iteration names {campaign_id!r:.80} among its campaigns, though one is of it"
+        raise QueryError(msg, remedy="make the collections anew: laoc query iterations --rebuild")
     # An iteration that was made again with other jobs is there twice.
-    rows.sort(key=lambda row: (row["iteration"], str(row.get("completed_at") or "")))
-    latest = {row["iteration"]: _document(IterationDocument, row) for row in rows}
+    documents = [(document_of(IterationDocument, row), str(row.get("completed_at") or "")) for row in rows]
+    documents.sort(key=lambda each: (each[0].iteration, each[1]))
+    latest = {document.iteration: document for document, _ in documents}
     iterations = tuple(latest.values())
     potentials = {}
     for key in dict.fromkeys(iteration.potential_key for iteration in iterations):
         for row in store.query("potentials", {"key": key}, limit=1):
-            potentials[key] = _document(PotentialDocument, row)
+            potentials[key] = document_of(PotentialDocument, row)
     return LearningRun(campaign_id, iterations, potentials)
 
 
@@ -213,9 +217,26 @@ def learning_curve(store: JobStore, model: TrainedModel) -> dict[str, list[float
 
 
 def _json(store: JobStore, blob: BlobRef | None) -> Any:
-    return None if blob is None else json.loads(get_blob(store, blob))
+    if blob is None:
+        return None
+    with as_written(f"the blob {blob.sha256[:12]}"):
+        return json.loads(get_blob(store, blob))
 
 
-def _document(kind: type[_D], row: Mapping[str, Any]) -> _D:
-    """Document out of a row, which has more fields; those that an earlier version did not know have their defaults."""
-    return kind.model_validate({name: row[name] for name in kind.model_fields if name in row})
+def document_of(kind: type[_D], row: Mapping[str, Any]) -> _D:
+    """Document out of a row, which has more fields; those that an earlier version did not know have their defaults.
+
+    Parameters
+    ----------
+    kind : type
+        Schema.
+    row : mapping
+        Whole document of a collection.
+
+    Raises
+    ------
+    ServiceError
+        If it is none of this schema.
+    """
+    with as_written(f"the document {str(row.get('key'))[:12]!r} of {row.get('campaign_id')!r:.80}"):
+        return kind.model_validate({name: row[name] for name in kind.model_fields if name in row})

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from jobflow import Flow
+from pydantic.dataclasses import dataclass as checked
 
 STAGES = ("seed", "train", "explore", "label", "production")
 
@@ -24,7 +25,8 @@ class State(StrEnum):
     HELD = "held"
 
 
-@dataclass(frozen=True)
+# Checked: it comes out of a database.
+@checked(frozen=True)
 class QueuedJob:
     """A job as its queue knows it.
 
@@ -91,7 +93,7 @@ class QueuedJob:
         return max(0.0, ((self.ended or datetime.now(UTC)) - self.started).total_seconds())
 
 
-@dataclass(frozen=True)
+@checked(frozen=True)
 class Run:
     """One run of a job, also of those that were run again.
 

@@ -15,7 +15,7 @@ from jobflow.managers.fireworks import flow_to_workflow
 from laoc_flows.campaign.queues.base import QueuedJob, Run, State, Trouble, last_line, moment
 from laoc_flows.campaign.repair import campaign_query, finish_entering, rerun_lost
 from laoc_flows.campaign.routing import Lane, lanes, route
-from laoc_flows.errors import ServiceError
+from laoc_flows.errors import ServiceError, as_written
 from laoc_flows.jobs import METADATA_KEY
 from laoc_flows.settings import Settings
 from laoc_flows.store.workspace import PING
@@ -77,6 +77,7 @@ class FireworksQueue:
         """Ids of the campaigns in the queue."""
         return sorted(self.launchpad.workflows.distinct("metadata.laoc_campaign"))
 
+    @as_written("a job in the queue of fireworks")
     def jobs(self, campaign_id: str) -> list[QueuedJob]:
         """All jobs of a campaign."""
         fields = {
@@ -184,6 +185,7 @@ class FireworksQueue:
         pad.workflows.create_index("nodes")
         pad.workflows.create_index("metadata.laoc_campaign")
 
+    @as_written("a job in the queue of fireworks")
     def diagnose(self) -> list[Trouble]:
         """Stuck states; a lock is looked at twice, since a living process holds it for moments."""
         # Locks first: what they hold up cannot be settled before.

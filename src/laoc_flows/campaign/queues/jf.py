@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -13,6 +14,7 @@ from jobflow import Flow
 from laoc_flows.campaign.queues.base import QueuedJob, Run, State, Trouble, last_line, moment
 from laoc_flows.campaign.queues.jf_project import jf_config_of, load_project, project_content
 from laoc_flows.campaign.routing import route
+from laoc_flows.errors import as_written
 from laoc_flows.jobs import METADATA_KEY
 from laoc_flows.store.workspace import Workspace
 
@@ -103,6 +105,7 @@ class JfQueue:
         ]  # fmt: skip
         return self.controller.jobs.find(query, fields)
 
+    @as_written("a job in the queue of jf")
     def jobs(self, campaign_id: str) -> list[QueuedJob]:
         """All jobs of a campaign; one that goes on in another job is there once for each."""
         return [self._job(row) for row in self._rows({f"{_ABOUT}.campaign": campaign_id})]
@@ -142,8 +145,14 @@ class JfQueue:
 
     def rerun(self, jobs: Collection[QueuedJob]) -> int:
         """Run failed jobs again; the number of those that do."""
-        return sum(bool(self.controller.rerun_job(db_id=job.id)) for job in jobs)
+        again = 0
+        for job in jobs:
+            # It refuses where other jobs have gone on from this one.
+            with contextlib.suppress(ValueError):
+                again += bool(self.controller.rerun_job(db_id=job.id))
+        return again
 
+    @as_written("a job in the queue of jf")
     def diagnose(self) -> list[Trouble]:
         """Stuck states; a lock is looked at twice, since a living process holds it for moments."""
         return [*self._locks(), *self._half_entered(), *self._runner(), *self._missing_workers()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qtoolkit.core.data_objects import ProcessPlacement, QResources
 
 from laoc_flows.campaign.routing import Lane, lanes
-from laoc_flows.errors import InputError
+from laoc_flows.errors import InputError, ServiceError
 from laoc_flows.settings import Settings
 from laoc_flows.store.workspace import Workspace, write_yaml
 from laoc_flows.workers import Resources, Surroundings, Worker
@@ -24,6 +24,8 @@ PROJECT = "laoc"
 COLLECTIONS = {"jobs": "jf_jobs", "flows": "jf_flows", "auxiliary": "jf_auxiliary", "batches": "jf_batches"}
 _REFRESH = 60.0
 """Delay of what the runner only looks at for the user's sake [s]."""
+_CONNECT, _PATIENCE = 15, 60
+"""How long connecting by SSH, and a command there, may take [s]."""
 _WAIT_AGAIN = (10.0, 60.0, 300.0, 900.0)
 """Delays between the attempts of a step that fails, where a machine does not answer [s]."""
 
@@ -108,10 +110,60 @@ def _worker(workspace: Workspace, name: str, worker: Worker) -> dict[str, Any]:
         "pre_run": "\n".join([*environment_lines(workspace, worker), *script_lines(worker.setup)]),
     }
     if worker.host is not None:
-        content |= {"host": worker.host, "timeout_execute": 60}
+        content |= {"host": worker.host, "timeout_execute": _PATIENCE, "connect_timeout": _CONNECT}
+        content |= {"port": worker.port} if worker.port else {}
         content |= {"user": worker.user} if worker.user else {}
         content |= {"key_filename": worker.key_file} if worker.key_file else {}
     return content
+
+
+def ask_remote(workspace: Workspace, name: str, worker: Worker, command: str) -> str:
+    """Run a command on the machine of a worker, connected to as the runner of jf connects.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Workspace.
+    name : str
+        Name of the worker.
+    worker : Worker
+        Worker; it has a host.
+    command : str
+        Command line for the shell there.
+
+    Returns
+    -------
+    str
+        What it prints.
+
+    Raises
+    ------
+    ServiceError
+        If the machine cannot be reached, or the command fails.
+    """
+    from invoke.exceptions import CommandTimedOut, Failure, ThreadException
+    from jobflow_remote.config.base import RemoteWorker
+    from paramiko import SSHException
+
+    host = RemoteWorker(**_worker(workspace, name, worker)).get_host()
+    try:
+        host.connect()
+        # Its own `execute` would read what the user types.
+        done = host.connection.run(
+            f"bash -l -c {shlex.quote(command)}", hide=True, warn=True, in_stream=False, timeout=_PATIENCE
+        )
+    except CommandTimedOut:
+        msg = f"has not answered within {_PATIENCE} s"
+        raise ServiceError(msg, where=f"worker {name}") from None
+    except (SSHException, Failure, ThreadException, OSError, EOFError) as error:
+        msg = f"cannot be reached ({type(error).__name__}: {' '.join(str(error).split())[:150]})"
+        raise ServiceError(msg, where=f"worker {name}") from None
+    finally:
+        host.close()
+    if done.exited:
+        msg = f"the command has ended with {done.exited}: {' '.join(done.stderr.split())[-150:]}"
+        raise ServiceError(msg, where=f"worker {name}")
+    return str(done.stdout)
 
 
 def project_content(workspace: Workspace) -> dict[str, Any]:
