@@ -41,6 +41,8 @@ def _marked(value: Any) -> Any:
 
 def laoc_job(
     output_schema: type[BaseModel] | None = None,
+    *,
+    resolve_references: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., Job]]:
     """Decorator: a jobflow job that sees the JobStore while it runs (for blobs and finished work).
 
@@ -48,9 +50,12 @@ def laoc_job(
     ----------
     output_schema : type, optional
         Pydantic model of the output.
+    resolve_references : bool
+        Whether the job gets what the outputs of others hold, and not where they are.
     """
     # Where a job runs follows from what it is, not from the job that has made it.
-    return job(output_schema=output_schema, config=JobConfig(expose_store=True, pass_manager_config=False))
+    config = JobConfig(expose_store=True, pass_manager_config=False, resolve_references=resolve_references)
+    return job(output_schema=output_schema, config=config)
 
 
 def current_store() -> JobStore:

@@ -3,16 +3,17 @@
 import json
 
 import pytest
-from jobflow import JobStore, run_locally
+from jobflow import Flow, JobStore, run_locally
 from maggma.stores import MemoryStore
 from monty.json import MontyDecoder, MontyEncoder
 
 from laoc_flows.analysis import Trajectory
-from laoc_flows.blobs import fetch_file, get_blob
+from laoc_flows.blobs import BlobRef, fetch_file, get_blob
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.engines.cp2k import Cp2kEngine
 from laoc_flows.engines.vasp import VaspEngine
 from laoc_flows.engines.xtb import XtbEngine
+from laoc_flows.flows import campaign
 from laoc_flows.flows.campaign import CampaignMaker
 from laoc_flows.flows.committee import CommitteeMaker, TrainMaker
 from laoc_flows.flows.explore import ExploreMaker
@@ -20,6 +21,7 @@ from laoc_flows.flows.production import GlassMaker, ProductionMaker
 from laoc_flows.flows.reference_production import ReferenceProductionMaker
 from laoc_flows.flows.seeds import PackMaker, SeedMaker
 from laoc_flows.frames import decode_frames
+from laoc_flows.jobs import laoc_job
 from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.config import ReferenceProduction
 from laoc_flows.schemas.label import LabelBatch, MDResult
@@ -105,6 +107,56 @@ def test_a_seed_runs_under_run_locally_and_its_work_is_never_repeated(spec, tmp_
     again = [row["output"] for row in store.docs_store.query() if row["name"].startswith("melt-quench")]
     assert len(again) == 2
     assert again[0] == again[1]
+
+
+def test_seeds_of_a_large_grid_are_added_by_jobs_and_come_to_the_same(spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAOC_WORKSPACE", str(tmp_path))
+    whole = CampaignMaker(spec).make()
+    monkeypatch.setattr(campaign, "TOGETHER", 1)
+    flow = CampaignMaker(spec).make()
+    *adding, dataset = [job for job, _ in flow.iterflow()]
+    assert [job.name for job in adding] == [f"seeds {name} to {name}" for name in spec.cells]
+    assert set(dataset.input_uuids) == {job.uuid for job in adding}
+    names = []
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
+    store.connect()
+    for job in adding:
+        job.update_config({"manager_config": {"lane": "light"}}, dynamic=True)
+        again = json.loads(json.dumps(job, cls=MontyEncoder), cls=MontyDecoder)
+        response = again.run(store)
+        added = [each for each, _ in response.replace.iterflow()]
+        names += [each.name for each in added if each.metadata["laoc"]["step"] != "seeds"]
+        # What comes together waits for every job, also for one that fails and runs again.
+        (last,) = [each for each in added if each.name == "seeds together"]
+        assert last.config.on_missing_references.value == "error"
+        assert len(last.input_uuids) > 2
+        (stored,) = [each for each in added if each.uuid == job.uuid]
+        assert set(stored.input_uuids) == {last.uuid}
+        assert {each.metadata["laoc"]["campaign"] for each in added} == {spec.campaign_id}
+        # Also what puts the results together goes where the settings say.
+        assert {each.config.manager_config.get("lane") for each in added} == {"light"}
+    assert sorted(names) == sorted(job.name for job, _ in whole.iterflow() if job.name != dataset.name)
+
+
+def test_what_jobs_have_added_comes_together(spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAOC_WORKSPACE", str(tmp_path))
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
+    maker = SeedMaker(spec.engine, spec.melt_quench, LabelLimits())
+    provenance = Provenance(campaign_id="c", campaign_seed=1, composition_id="x1.000-y0.500", stage="start")
+    request = campaign.SeedRequest(composition_id="x1.000-y0.500", n_al=2, provenance=provenance)
+    adding = campaign.add_seeds(maker, [], [request])
+    together = gathered([adding.output])
+    run_locally(Flow([adding, together]), store=store, ensure_success=True, log=False)
+    found = store.get_output(together.uuid)
+    assert found["batches"] == []
+    (blob,) = found["starts"]["x1.000-y0.500"]
+    (frame,) = decode_frames(get_blob(store, BlobRef(**_plain(blob))))
+    assert frame.get_chemical_formula() == "Al2Cl6Li2O"
+
+
+@laoc_job()
+def gathered(parts):
+    return parts[0]
 
 
 def _plain(value):
