@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install develop quickstart test lint unit integration physical pytorch docs clean
+.PHONY: help install develop quickstart test lint unit integration physical pytorch chaos docs clean
 
 help:
 	@grep -E '^#   make' Makefile | sed 's/^#   //'
@@ -58,6 +58,13 @@ $(TORCH)/.installed:
 
 pytorch: develop $(TORCH)/.installed
 	LAOC_DEEPMD_PYTHON=$(abspath $(TORCH)/bin/python) $(BIN)/pytest -m pytorch tests/physical/test_pytorch.py
+
+# What clusters do to campaigns, twenty times in one, with Slurm and both queues on this machine (some 20 minutes).
+CHAOS_EVENTS ?= 20
+CHAOS_SEED ?= 1
+
+chaos: develop
+	$(if $(filter 0,$(shell id -u)),,unshare --map-root-user --mount) $(BIN)/python -m tests.chaos --events $(CHAOS_EVENTS) --seed $(CHAOS_SEED)
 
 docs: develop
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

@@ -47,7 +47,7 @@ class Slurm:
         key = root / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
-        user, host = os.environ.get("USER") or _user(), socket.gethostname().partition(".")[0]
+        user, host = _user(), socket.gethostname().partition(".")[0]
         control, node = _free_port(), _free_port()
         partitions = "\n".join(
             f"PartitionName={name} Nodes=ALL Default={'YES' if name == PARTITIONS[0] else 'NO'} State=UP MaxTime=INFINITE"
@@ -135,6 +135,11 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
             deadline = time.monotonic() + _START
             while not (self.root / "munge" / "socket").exists() and time.monotonic() < deadline:
                 time.sleep(0.05)
+
+    def runs(self, name: str) -> bool:
+        """Whether one of the daemons runs."""
+        process = self._processes.get(name)
+        return process is not None and process.poll() is None
 
     def kill_daemon(self, name: str) -> None:
         """End one of the daemons with SIGKILL."""

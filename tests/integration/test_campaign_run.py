@@ -77,6 +77,9 @@ def stop(workspace):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     workspace = tmp_path_factory.mktemp("undisturbed") / "ws"
+    settings = Workspace.create(workspace).path / "settings.yaml"
+    settings.write_text(f"notify_command: tee -a {workspace / 'told.jsonl'}\n")
+    settings.chmod(0o600)
     done = laoc(workspace, "run", TINY)
     yield workspace, done
     stop(workspace)
@@ -140,6 +143,14 @@ def test_running_a_finished_campaign_again_does_nothing_and_says_so(undisturbed)
     assert [line for line in again.stdout.splitlines() if "Li8Al8" in line] == [
         line for line in first.stdout.splitlines() if "Li8Al8" in line
     ]
+
+
+def test_how_it_ended_is_told_once(undisturbed):
+    workspace, _ = undisturbed
+    # Also after the run that had nothing to do.
+    told = [json.loads(line) for line in (workspace / "told.jsonl").read_text().splitlines()]
+    assert sorted(each["event"] for each in told) == ["budget reached", "finished", "not converged"]
+    assert len({each["campaign"] for each in told}) == 1
 
 
 def test_status_from_another_terminal(undisturbed):
@@ -234,34 +245,3 @@ def interrupt_when(workspace, step, number=signal.SIGKILL, status=-signal.SIGKIL
         for row in rows
         if any(launches[i] == "COMPLETED" for i in row["launches"])
     }
-
-
-@pytest.mark.timeout(1200)
-def test_stopped_once_and_killed_at_three_stages_it_ends_with_the_same_documents(tmp_path):
-    workspace, undisturbed = tmp_path / "ws", tmp_path / "undisturbed"
-    try:
-        laoc(undisturbed, "run", SMALL)
-        finished_before = {}
-        interrupt_when(workspace, "melt-quench", signal.SIGINT, 130)
-        assert not processes_of(workspace), "orphans after Ctrl-C"
-        for step in ("label", "train", "production"):
-            finished_before |= interrupt_when(workspace, step)
-            deadline = time.monotonic() + 10
-            while (left := processes_of(workspace)) and time.monotonic() < deadline:
-                time.sleep(0.1)
-            assert not left, f"orphans after a kill: {left}"
-        laoc(workspace, "run", SMALL)
-        rows, launches = fireworks(workspace)
-        assert len(finished_before) > 5
-        for row in rows:
-            assert row["state"] == "COMPLETED"
-            completed = [i for i in row["launches"] + row["archived_launches"] if launches[i] == "COMPLETED"]
-            assert len(completed) == 1, f"{row['name']} was done {len(completed)} times"
-            if row["fw_id"] in finished_before:
-                assert row["launches"] == finished_before[row["fw_id"]], f"{row['name']} was repeated"
-        other, _ = fireworks(undisturbed)
-        assert sorted(row["name"] for row in rows) == sorted(row["name"] for row in other)
-        assert documents(workspace) == documents(undisturbed)
-    finally:
-        stop(workspace)
-        stop(undisturbed)

@@ -1,10 +1,11 @@
-"""One campaign through jf on Slurm, through FireWorks on Slurm, and through `laoc run`: the same documents."""
+"""One campaign through jf and FireWorks on Slurm, through `laoc run`, and under attack: the same documents."""
 
-import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,10 +14,17 @@ import pytest
 from laoc_flows.campaign.queues.base import State
 from laoc_flows.campaign.submit import open_queue
 from laoc_flows.store.workspace import Workspace
-from tests.integration.test_campaign_run import COLLECTIONS, documents
+from tests.integration.test_campaign_run import (
+    COLLECTIONS,
+    SMALL,
+    documents,
+    fireworks,
+    interrupt_when,
+    processes_of,
+    stop,
+)
 from tests.slurm import Slurm, missing
 
-SMALL = Path(__file__).parents[1] / "data" / "small.yaml"
 LAOC = [sys.executable, "-c", "from laoc_flows.cli.main import main; main()"]
 BIN = Path(os.path.abspath(sys.executable)).parent  # noqa: PTH100
 ROLES = {
@@ -85,11 +93,6 @@ def shell_environment(workspace, slurm):
     }
 
 
-def stopped(workspace):
-    with contextlib.suppress(Exception):
-        Workspace(workspace).mongo.stop()
-
-
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, slurm):
     """The campaign in both queues at once, each in a workspace of its own, until both have ended."""
@@ -112,8 +115,8 @@ def both(tmp_path_factory, slurm):
             launcher.wait()
         for command in ("kill", "shutdown"):
             subprocess.run([BIN / "jf", "runner", command], env=shell_environment(jf, slurm), check=False)
-        stopped(jf)
-        stopped(fireworks)
+        stop(jf)
+        stop(fireworks)
 
 
 def qlaunch(workspace, slurm):
@@ -138,7 +141,7 @@ def alone(tmp_path_factory, both):
     workspace = tmp_path_factory.mktemp("alone") / "ws"
     laoc(workspace, "run", SMALL)
     yield workspace
-    stopped(workspace)
+    stop(workspace)
 
 
 def queue_of(workspace, name):
@@ -277,4 +280,47 @@ def test_two_submitters_at_once_add_one_campaign(tmp_path, slurm):
             assert queue.campaigns() == [campaign_id()]
             assert len(queue.jobs(campaign_id())) == 7
         finally:
-            stopped(workspace)
+            stop(workspace)
+
+
+@pytest.mark.timeout(1200)
+def test_stopped_once_and_killed_at_three_stages_it_ends_with_the_same_documents(alone, tmp_path):
+    workspace = tmp_path / "ws"
+    try:
+        finished_before = {}
+        interrupt_when(workspace, "melt-quench", signal.SIGINT, 130)
+        assert not processes_of(workspace), "orphans after Ctrl-C"
+        for step in ("train", "explore", "production"):
+            finished_before |= interrupt_when(workspace, step)
+            deadline = time.monotonic() + 10
+            while (left := processes_of(workspace)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not left, f"orphans after a kill: {left}"
+        laoc(workspace, "run", SMALL)
+        rows, launches = fireworks(workspace)
+        assert len(finished_before) > 5
+        for row in rows:
+            assert row["state"] == "COMPLETED"
+            completed = [i for i in row["launches"] + row["archived_launches"] if launches[i] == "COMPLETED"]
+            assert len(completed) == 1, f"{row['name']} was done {len(completed)} times"
+            if row["fw_id"] in finished_before:
+                assert row["launches"] == finished_before[row["fw_id"]], f"{row['name']} was repeated"
+        other, _ = fireworks(alone)
+        assert sorted(row["name"] for row in rows) == sorted(row["name"] for row in other)
+        assert documents(workspace) == documents(alone)
+    finally:
+        stop(workspace)
+
+
+@pytest.mark.timeout(2400)
+def test_it_survives_what_clusters_do(alone, tmp_path):
+    """Five events here; `make chaos` has twenty."""
+    rights = [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    command = [
+        *rights, sys.executable, "-m", "tests.chaos", "--events", "5", "--seed", "1", "--campaign", SMALL, "--root", tmp_path / "chaos",
+        "--reference", alone, "--pause", "10", "--limit", "1800",
+    ]  # fmt: skip
+    done = subprocess.run(
+        list(map(str, command)), cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
