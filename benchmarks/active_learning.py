@@ -593,6 +593,10 @@ def _plot(curves: dict[str, dict[str, list[dict[str, Any]]]], targets: dict[str,
             axes.axhline(target, color="#888888", linewidth=0.8, linestyle="--")
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("labels")
+        # Few decades: plain numbers at places of our own.
+        axes.set_xticks([10, 20, 40, 70], labels=["10", "20", "40", "70"], minor=False)
+        axes.set_yticks([0.15, 0.2, 0.3, 0.4, 0.5], labels=["0.15", "0.2", "0.3", "0.4", "0.5"], minor=False)
+        axes.minorticks_off()
     panels[0].set_ylabel("force RMSE on held-out trajectories [eV/\u00c5]")
     panels[0].legend(frameon=False)
     figure.savefig(RESULTS.with_suffix(".png"), dpi=160)
