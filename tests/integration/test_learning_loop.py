@@ -42,7 +42,7 @@ from laoc_flows.schemas.label import FrameSet, LabelBatch, LabelStatus
 from laoc_flows.schemas.learning import Probe, TrustLevels
 from laoc_flows.schemas.potential import PotentialDocument, TrainingOutcome, TrainingStatus
 from laoc_flows.schemas.probe import ProbeDocument
-from laoc_flows.store.incremental import plain
+from laoc_flows.store.stored import plain
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.yaml"
 COMPOSITION = "x1.000-y0.500"

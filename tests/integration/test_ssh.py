@@ -16,7 +16,7 @@ from laoc_flows.flows.seeds import PackedCell, PackMaker
 from laoc_flows.frames import decode_frames
 from laoc_flows.jobs import stamp
 from laoc_flows.schemas.base import Provenance
-from laoc_flows.store.incremental import plain
+from laoc_flows.store.stored import plain
 from laoc_flows.store.workspace import Workspace, environment
 from tests.integration.test_doctor import ALL, BIN, jf_shell
 from tests.ssh import SshServer, missing

@@ -31,8 +31,8 @@ from laoc_flows.store.exports import export_labels
 from laoc_flows.store.import_reading import read_import
 from laoc_flows.store.import_sources import FORMATS
 from laoc_flows.store.imports import find_import, imported_batches, order_import
-from laoc_flows.store.incremental import plain
 from laoc_flows.store.laoc_store import LaocStore
+from laoc_flows.store.stored import plain
 from tests.standin import install
 from tests.standin.matrix import frame as standin_frame
 

@@ -14,7 +14,7 @@ from laoc_flows.flows.spec import BaseData
 from laoc_flows.jobs import METADATA_KEY
 from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.schemas.potential import PotentialDocument
-from laoc_flows.store.incremental import plain
+from laoc_flows.store.stored import plain
 
 _KEY = "learning.data"
 _CAMPAIGN = f"metadata.{METADATA_KEY}.campaign"

@@ -19,7 +19,8 @@ from pymongo.errors import DuplicateKeyError
 from laoc_flows.campaign.progress import Progress
 from laoc_flows.schemas.iteration import Verdict
 from laoc_flows.settings import Settings
-from laoc_flows.store.incremental import plain, sibling_store
+from laoc_flows.store.incremental import sibling_store
+from laoc_flows.store.stored import plain
 
 COLLECTION = "laoc_notifications"
 _TIMEOUT = 20.0  # s

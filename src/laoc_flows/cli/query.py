@@ -24,9 +24,9 @@ from laoc_flows.schemas.glass import StructureDocument
 from laoc_flows.store.builders import n_left_out
 from laoc_flows.store.catalog import COLLECTIONS, Field, fields_of, resolve
 from laoc_flows.store.columns import csv_header, csv_row, jsonable, parse_columns, shown
-from laoc_flows.store.incremental import plain
 from laoc_flows.store.laoc_store import LaocStore
 from laoc_flows.store.query import parse_where, sort_order
+from laoc_flows.store.stored import plain
 from laoc_flows.store.workspace import Workspace
 
 _ENDLESS: Final = 100_000

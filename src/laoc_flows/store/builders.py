@@ -21,7 +21,8 @@ from laoc_flows.schemas.label import LabelBatch, LabelStatus
 from laoc_flows.schemas.potential import PotentialDocument
 from laoc_flows.schemas.transport import TransportDocument
 from laoc_flows.store.compositions import CompositionBuilder
-from laoc_flows.store.incremental import LEDGER, Job, OutputBuilder, Source, Upsert, handle, sibling_store
+from laoc_flows.store.incremental import LEDGER, Job, OutputBuilder, Upsert, handle, sibling_store
+from laoc_flows.store.stored import Source
 
 _PER_COMPOSITION: Final = (("composition_id",), ("campaign_ids",), ("x", "y"))
 

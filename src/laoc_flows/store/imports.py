@@ -15,7 +15,7 @@ from laoc_flows.schemas.base import Provenance
 from laoc_flows.schemas.imported import STAGE, ImportDocument, ImportOrder, import_id
 from laoc_flows.schemas.label import FrameSet, LabelBatch, LabelRecord
 from laoc_flows.store.import_reading import Found, ImportTrajectory, ReadImport, energies_differ
-from laoc_flows.store.incremental import plain
+from laoc_flows.store.stored import plain
 
 BATCH_SIZE: Final = 1000
 """Most frames of a batch: the documents of longer trajectories would be too large."""

@@ -8,7 +8,7 @@ the latest of all jobs says whether it has to be read at all.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, ClassVar, Final
@@ -22,6 +22,7 @@ from pymongo.errors import BulkWriteError
 
 from laoc_flows.errors import UNREADABLE, ServiceError
 from laoc_flows.jobs import METADATA_KEY
+from laoc_flows.store.stored import Source, within
 
 MAX_DOCUMENT: Final = 1_000_000
 """Largest document of the store [B]."""
@@ -36,7 +37,6 @@ _WAVE = 4
 """Chunks for each process that are in memory at once [1]."""
 _DUPLICATE_KEY = 11000
 _ATTEMPTS = 5
-_MARKERS = frozenset({"@module", "@class", "@version"})
 
 
 def sibling_store(docs_store: Any, collection: str, key: str = "key") -> MongoStore:
@@ -82,50 +82,6 @@ def sibling_store(docs_store: Any, collection: str, key: str = "key") -> MongoSt
 def handle(store: Any) -> Any:
     """Pymongo collection of a connected store."""
     return store._collection  # noqa: SLF001  # maggma has no public name for it
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where in the outputs of jobs a kind of document is.
-
-    Parameters
-    ----------
-    path : str
-        Field of the stored job: ``output``, or a field below it.
-    schema_name : str
-        Kind of the document.
-    """
-
-    path: str
-    schema_name: str
-
-    @property
-    def criteria(self) -> dict[str, Any]:
-        """Filter of the jobs that hold one."""
-        return {f"{self.path}.schema_name": self.schema_name}
-
-    def find(self, output: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Document in a stored job, class markers removed; None if it holds another kind."""
-        value = _within(output, *self.path.split("."))
-        if not isinstance(value, Mapping) or value.get("schema_name") != self.schema_name:
-            return None
-        return plain(value)
-
-
-def _within(value: Any, *path: str) -> Any:
-    """Value at a path in a document, None where it does not lead anywhere."""
-    for part in path:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def plain(value: Any) -> Any:
-    """Strip the class markers that jobflow adds to stored models."""
-    if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items() if name not in _MARKERS}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 @dataclass(frozen=True)
@@ -304,7 +260,7 @@ class OutputBuilder(Builder):
     @classmethod
     def processed(cls, item: dict[str, Any]) -> Built:
         """Validate the document of one job and prepare what is to be written; no access to the database, nothing is said."""
-        stamped = _within(item, "metadata", METADATA_KEY, "campaign")
+        stamped = within(item, "metadata", METADATA_KEY, "campaign")
         upserts: tuple[Upsert, ...] = ()
         error, campaigns = None, (str(stamped),) if stamped else ()
         for source in cls.origins:

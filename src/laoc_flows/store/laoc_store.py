@@ -22,8 +22,9 @@ from laoc_flows.schemas.potential import PotentialDocument
 from laoc_flows.store.builders import build_all
 from laoc_flows.store.catalog import fields_of
 from laoc_flows.store.columns import parse_columns
-from laoc_flows.store.incremental import handle, plain, sibling_store
+from laoc_flows.store.incremental import handle, sibling_store
 from laoc_flows.store.query import conjunction, sort_order, where_from
+from laoc_flows.store.stored import plain
 from laoc_flows.store.workspace import Workspace
 
 if TYPE_CHECKING:
