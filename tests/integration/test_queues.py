@@ -313,11 +313,11 @@ def test_stopped_once_and_killed_at_three_stages_it_ends_with_the_same_documents
 
 
 @pytest.mark.timeout(2400)
-def test_it_survives_what_clusters_do(alone, tmp_path):
+def test_it_survives_what_clusters_do(alone):
     """Five events here; `make chaos` has twenty."""
     rights = [] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
     command = [
-        *rights, sys.executable, "-m", "tests.chaos", "--events", "5", "--seed", "1", "--campaign", SMALL, "--root", tmp_path / "chaos",
+        *rights, sys.executable, "-m", "tests.chaos", "--events", "5", "--seed", "1", "--campaign", SMALL,
         "--reference", alone, "--pause", "10", "--limit", "1800",
     ]  # fmt: skip
     done = subprocess.run(

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.queues.fireworks import category_of
 from laoc_flows.campaign.queues.fireworks_files import adapter
 from laoc_flows.campaign.queues.jf_project import (
+    daemon_folder,
     environment_lines,
     jf_config_of,
     load_project,
@@ -28,6 +30,7 @@ from laoc_flows.flows.loop import iteration_flow
 from laoc_flows.flows.spec import LoopState
 from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.settings import Settings
+from laoc_flows.store.workspace import Workspace
 from laoc_flows.workers import Resources, Role, Route, Surroundings, Worker
 
 TWO = {
@@ -366,3 +369,10 @@ def test_every_pattern_has_a_page_with_files():
     assert {page.stem for page in PAGES if _blocks(page)} == {
         "index", "workstation", "slurm", "two-clusters", "no-network",
     }  # fmt: skip
+
+
+def test_the_socket_of_the_runner_has_a_path_that_a_socket_may_have(tmp_path):
+    long = Workspace.create(tmp_path / ("w" * 120))
+    assert daemon_folder(Workspace.create(Path(tempfile.mkdtemp()) / "w")).name == "daemon"
+    assert len(str(daemon_folder(long) / "s.sock")) < 100
+    assert daemon_folder(long) != daemon_folder(Workspace.create(tmp_path / ("v" * 120)))

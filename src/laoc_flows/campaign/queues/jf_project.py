@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ PROJECT = "laoc"
 COLLECTIONS = {"jobs": "jf_jobs", "flows": "jf_flows", "auxiliary": "jf_auxiliary", "batches": "jf_batches"}
 _REFRESH = 60.0
 """Delay of what the runner only looks at for the user's sake [s]."""
+_LONGEST_SOCKET = 90
+"""Longest path of a socket, with room for what supervisord adds; Linux takes 107 [B]."""
 _CONNECT, _PATIENCE = 15, 60
 """How long connecting by SSH, and a command there, may take [s]."""
 _WAIT_AGAIN = (10.0, 60.0, 300.0, 900.0)
@@ -184,7 +188,7 @@ def project_content(workspace: Workspace) -> dict[str, Any]:
         "base_dir": str(base),
         "tmp_dir": str(base / "tmp"),
         "log_dir": str(base / "log"),
-        "daemon_dir": str(base / "daemon"),
+        "daemon_dir": str(daemon_folder(workspace)),
         "runner": {
             "delay_checkout": delay,
             "delay_check_run_status": delay,
@@ -215,6 +219,15 @@ def _exec_config(lane: Lane) -> dict[str, Any]:
     }
 
 
+def daemon_folder(workspace: Workspace) -> Path:
+    """Where the runner's socket is: in the workspace, unless its path is longer than that of a socket may be."""
+    wanted = workspace.path / "jf" / PROJECT / "daemon"
+    if len(os.fsencode(wanted / "s.sock")) <= _LONGEST_SOCKET:
+        return wanted
+    mark = hashlib.sha256(os.fsencode(workspace.path)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"laoc-jf-{os.getuid()}-{mark}"
+
+
 def project_file(workspace: Workspace) -> Path:
     """Where the project file of a workspace is."""
     return workspace.path / "jf" / f"{PROJECT}.yaml"
@@ -240,8 +253,13 @@ def write_project(workspace: Workspace) -> Path:
     """
     path = project_file(workspace)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    for name in ("tmp", "log", "daemon"):
+    for name in ("tmp", "log"):
         (path.parent / PROJECT / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    daemon = daemon_folder(workspace)
+    daemon.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if daemon.stat().st_uid != os.getuid():
+        msg = "is somebody else's"
+        raise ServiceError(msg, where=str(daemon), remedy="put the workspace at a shorter path")
     write_yaml(path, project_content(workspace))
     return path
 
