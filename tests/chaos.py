@@ -39,10 +39,13 @@ from laoc_flows.campaign.submit import open_queue
 from laoc_flows.store.workspace import Workspace
 from tests.integration.test_campaign_run import COLLECTIONS, LAOC, documents, laoc, stop
 from tests.integration.test_queues import BIN, SETTINGS, made, qlaunch, shell_environment
-from tests.slurm import Slurm, missing
+from tests.programs import missing
+from tests.slurm import PROGRAMS, Slurm
 
 QUEUES = ("jf", "fireworks")
 KINDS = ("job", "runner", "rlaunch", "slurmd", "slurmctld", "scancel", "mongod", "disk", "lock")
+VICTIMS = {"lmp": "a LAMMPS", "backend.py": "a training", "execution": "a job"}
+"""Programs of jobs, and jobs themselves, by a word of their command lines."""
 SCRATCH = "256m"
 HELP_EVERY, LOOK_EVERY = 20.0, 1.0  # s
 PATIENCE = 60.0  # s; for the victim of an event
@@ -136,6 +139,7 @@ class Chaos:
 
     def start(self) -> None:
         """Start Slurm, both queues and what works them off."""
+        self.begin = time.monotonic()
         self.scratch.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SCRATCH}", "none", self.scratch], check=True)
         self.slurm.start()
@@ -154,7 +158,7 @@ class Chaos:
         """End all of it, each part whatever becomes of the others."""
         self.stopping = True
         for step in (
-            lambda: self.helper.join(300),
+            lambda: self.helper.join(300) if self.helper.is_alive() else None,
             *(action for _, action in self.later),
             *(launcher.kill for launcher in self.launchers),
             *(launcher.wait for launcher in self.launchers),
@@ -279,14 +283,14 @@ class Chaos:
             (side, name, process)
             for side in self.sides.values()
             for process in side.processes()
-            for name in ("lmp", "dp", "execution")
+            for name in VICTIMS
             if any(Path(word).name == name for word in process.cmdline()[:6])
         ]
         victim = self._pick(victims)
         if victim is None:
             return None
         side, name, process = victim
-        return self._kill(side, {"execution": "a job", "dp": "a training"}.get(name, "a LAMMPS"), process)
+        return self._kill(side, VICTIMS[name], process)
 
     def _rlaunch(self) -> str | None:
         side = self.sides["fireworks"]
@@ -448,7 +452,7 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=20, help="mean time between events [s]")
     parser.add_argument("--limit", type=float, default=3600, help="longest time [s]")
     options = parser.parse_args()
-    if gone := missing():
+    if gone := missing(PROGRAMS):
         sys.exit(f"not installed: {', '.join(gone)}")
     root = options.root.resolve() if options.root else Path(tempfile.mkdtemp(prefix="laoc-chaos-"))
     shutil.rmtree(root, ignore_errors=True)

@@ -5,25 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+from tests.programs import program
+
 PARTITIONS = ("cpu", "gpu")
 _DAEMONS = ("munged", "slurmctld", "slurmd")
+PROGRAMS = (*_DAEMONS, "sbatch", "squeue")
 _START = 60.0  # s
-
-
-def missing() -> list[str]:
-    """Programs of Slurm that are not installed."""
-    return [name for name in (*_DAEMONS, "sbatch", "squeue") if _program(name) is None]
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 class Slurm:
@@ -112,8 +105,8 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
 
     def start_daemon(self, name: str) -> None:
         """Start one of the daemons."""
-        program = _program(name)
-        assert program is not None, f"{name} is not installed"
+        path = program(name)
+        assert path is not None, f"{name} is not installed"
         commands = {
             "munged": [
                 "--foreground", "--force", f"--key-file={self.root}/munge.key", f"--socket={self.root}/munge/socket",
@@ -124,7 +117,7 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
         }  # fmt: skip
         with (self.root / f"{name}.out").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [program, *commands[name]],
+                [path, *commands[name]],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -9,16 +9,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.programs import program
+
+PROGRAMS = ("sshd", "ssh-keygen")
 _START = 30.0  # s
-
-
-def missing() -> list[str]:
-    """Programs of SSH that are not installed."""
-    return [name for name in ("sshd", "ssh-keygen") if _program(name) is None]
-
-
-def _program(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 class SshServer:
@@ -55,9 +49,9 @@ Subsystem sftp internal-sftp
         if os.geteuid() == 0:
             # sshd of root wants this empty folder for its unprivileged part.
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        program = _program("sshd")
-        assert program is not None, "sshd is not installed"
-        command = [program, "-D", "-e", "-f", str(root / "sshd_config")]
+        sshd = program("sshd")
+        assert sshd is not None, "sshd is not installed"
+        command = [sshd, "-D", "-e", "-f", str(root / "sshd_config")]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:

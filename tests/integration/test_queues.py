@@ -23,7 +23,8 @@ from tests.integration.test_campaign_run import (
     processes_of,
     stop,
 )
-from tests.slurm import Slurm, missing
+from tests.programs import missing
+from tests.slurm import PROGRAMS, Slurm
 
 LAOC = [sys.executable, "-c", "from laoc_flows.cli.main import main; main()"]
 BIN = Path(os.path.abspath(sys.executable)).parent  # noqa: PTH100
@@ -47,7 +48,7 @@ WITHOUT = SETTINGS.replace("gpu: {scheduler", "gpu: {database: false, scheduler"
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    assert not missing(), "Slurm is not installed: .ci/run does that"
+    assert not missing(PROGRAMS), "Slurm is not installed: .ci/run does that"
     cluster = Slurm(tmp_path_factory.mktemp("slurm") / "cluster")
     try:
         cluster.start()

@@ -19,14 +19,15 @@ from laoc_flows.schemas.base import Provenance
 from laoc_flows.store.stored import plain
 from laoc_flows.store.workspace import Workspace, environment
 from tests.integration.test_doctor import ALL, BIN, jf_shell
-from tests.ssh import SshServer, missing
+from tests.programs import missing
+from tests.ssh import PROGRAMS, SshServer
 
 CAMPAIGN = "c-1"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    assert not missing(), "an SSH server is not installed: .ci/run does that"
+    assert not missing(PROGRAMS), "an SSH server is not installed: .ci/run does that"
     found = SshServer(tmp_path_factory.mktemp("ssh") / "server")
     yield found
     found.stop()
