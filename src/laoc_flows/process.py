@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_LEAST_SPACE = 1 << 20  # B; a disk that takes less is full
 # Loaded here, so that a child between fork and exec only makes the call: another thread may have held a lock.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -79,7 +81,37 @@ def run_program(
     -------
     Finished
         Exit status and log.
+
+    Raises
+    ------
+    OSError
+        If it has failed and its disk is full: then it may say nothing of why, and its failure says nothing of what it ran.
     """
+    done = _run(command, directory, log, environment, stdin, timeout)
+    if done.returncode != 0:
+        _check_space(directory)
+    return done
+
+
+def _check_space(directory: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(bytes(_LEAST_SPACE))
+            probe.flush()
+            # Some file systems only find out when it is really written.
+            os.fsync(probe.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(directory)) from None
+
+
+def _run(
+    command: Sequence[str],
+    directory: Path,
+    log: str,
+    environment: Mapping[str, str] | None,
+    stdin: Path | None,
+    timeout: float | None,
+) -> Finished:
     path = directory / log
     source = stdin.open("rb") if stdin is not None else None
     try:

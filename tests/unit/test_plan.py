@@ -300,6 +300,16 @@ def run():
     return invoke
 
 
+def test_a_grid_that_no_queue_would_take_is_told(tmp_path, run):
+    axis = {"start": 0, "stop": "99/100", "step": "1/100"}
+    campaign(tmp_path, grid={"x": axis, "y": axis}, cell={"n_al": 100})
+    result = run(tmp_path / "test.yaml", "--format", "csv")
+    assert result.exit_code == 0
+    (note,) = result.stderr.splitlines()
+    assert "cannot be submitted as a whole" in note
+    assert "several campaigns" in note
+
+
 def test_the_table_names_every_cell_and_the_work(tmp_path, run):
     file = campaign(tmp_path)
     result = run(tmp_path / "test.yaml")

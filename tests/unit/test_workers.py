@@ -7,10 +7,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import bson
 import pytest
+from jobflow import CURRENT_JOB, JobStore
+from jobflow.managers.fireworks import flow_to_workflow
+from maggma.stores import MemoryStore
 from monty.json import MontyDecoder, MontyEncoder
 from pydantic import ValidationError
 
+from laoc_flows.blobs import BlobRef
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.queues.fireworks import category_of
 from laoc_flows.campaign.queues.fireworks_files import adapter
@@ -24,11 +29,12 @@ from laoc_flows.campaign.queues.jf_project import (
     script_lines,
 )
 from laoc_flows.campaign.routing import FUNCTIONS, lane_of, lanes, route
+from laoc_flows.campaign.submit import submit
 from laoc_flows.errors import InputError
 from laoc_flows.flows.campaign import CampaignMaker
-from laoc_flows.flows.loop import iteration_flow
-from laoc_flows.flows.spec import LoopState
-from laoc_flows.schemas.dataset import Dataset
+from laoc_flows.flows.loop import iteration_flow, production_flow
+from laoc_flows.flows.spec import MOST_AT_ONCE, LoopState
+from laoc_flows.schemas.dataset import Dataset, DatasetMember
 from laoc_flows.settings import Settings
 from laoc_flows.store.workspace import Workspace
 from laoc_flows.workers import Resources, Role, Route, Surroundings, Worker
@@ -253,9 +259,45 @@ def test_jobs_that_are_made_later_go_there_too_also_after_a_round_through_json(f
     assert not again.config.pass_manager_config
 
 
-def _blob():
-    from laoc_flows.blobs import BlobRef
+def test_what_one_job_adds_fits_into_a_document(file, settings, monkeypatch):
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore(key="blob_uuid")})
+    store.connect()
+    monkeypatch.setattr(CURRENT_JOB, "store", store)
+    n = 100
+    names = [f"x1.000-y0.{i:03}" for i in range(n)]
+    spec = file.spec().model_copy(update={"cells": dict.fromkeys(names, 4)})
+    shards = [BlobRef(sha256=f"{i:064}", size=1, media_type="x") for i in range(5 * n)]
+    members = [
+        DatasetMember(
+            shard=shard, composition_id=names[i // 5], trajectory_id=str(i), held_out=False, n_labels=1
+        )
+        for i, shard in enumerate(shards)
+    ]
+    dataset = Dataset(level_of_theory=spec.engine.level_of_theory, members=members)
+    state = LoopState(dataset=dataset, starts=dict(zip(names, ([b] for b in shards), strict=False)))
+    sizes = {}
+    for name, flow in (("loop", iteration_flow(spec, state)), ("production", production_flow(spec, dataset))):
+        route(flow, settings, file.engine.name, _config_of)
+        jobs = flow_to_workflow(flow).fws
+        sizes[name] = sum(len(bson.encode(each.to_dict())) for each in jobs) / len(jobs)
+    # Of the 16 MB: what is written is not all that a document holds.
+    assert MOST_AT_ONCE * max(sizes.values()) < 12e6, sizes
 
+
+def test_a_campaign_that_adds_more_jobs_at_once_is_refused_before_anything_is_written(file):
+    many = {f"x1.000-y0.{i:03}": 4 for i in range(751)}
+    spec = file.spec().model_copy(update={"cells": many})
+    assert spec.most_at_once == max(1502, 751 * len(spec.learning.exploration.conditions))
+    store = JobStore(MemoryStore())
+    store.connect()
+    large = file.model_copy()
+    object.__setattr__(large, "spec", lambda: spec)
+    with pytest.raises(InputError, match=r"1502 jobs at once.*takes 1500.*several campaigns"):
+        submit(None, large, store, say=pytest.fail)
+    assert store.count() == 0
+
+
+def _blob():
     return BlobRef(sha256="0" * 64, size=1, media_type="x")
 
 

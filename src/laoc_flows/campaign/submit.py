@@ -72,10 +72,11 @@ def submit(queue: Queue, file: CampaignFile, store: JobStore, *, say: Callable[[
     Raises
     ------
     InputError
-        If it is in another queue, or begins with data that are not there.
+        If it is in another queue, begins with data that are not there, or adds more jobs at once than a queue takes.
     ServiceError
         If another process is submitting it.
     """
+    file.spec().check_size()
     submissions = Submissions(store)
     extends = submissions.predecessor(file)
     token = submissions.claim(file, queue.name, extends)

@@ -74,6 +74,10 @@ def plan(
         campaign.engine.check_available()
     except EngineUnavailableError as error:
         say(f"note: it cannot run here yet: {error.line}")
+    try:
+        campaign.spec().check_size()
+    except InputError as error:
+        say(f"note: it cannot be submitted as a whole: {error.line}")
 
 
 def _write_schema(path: Path) -> None:

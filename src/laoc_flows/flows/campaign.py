@@ -253,7 +253,9 @@ def initial_dataset(
         and dataset.training_digest == base.trained
         and potential.soft_core == spec.learning.soft_core,
     )
-    return Response(output=dataset_document(spec, dataset), addition=iteration_flow(spec, state))
+    # What it begins with is in the state now: no other job needs it.
+    following = spec.model_copy(update={"base": None})
+    return Response(output=dataset_document(spec, dataset), addition=iteration_flow(following, state))
 
 
 def _present(batches: Sequence[LabelBatch | None]) -> list[LabelBatch]:

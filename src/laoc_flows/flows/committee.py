@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from jobflow import Flow
 
-from laoc_flows.blobs import derive_seed, digest_json, put_blob
+from laoc_flows.blobs import BlobRef, derive_seed, digest_json, put_blob
 from laoc_flows.engines.clock import JobClock
+from laoc_flows.flows.kept import held
 from laoc_flows.flows.potential import assemble_potential, frames_of, model_file
 from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, lasting_directory, stamp
 from laoc_flows.learning.train import Parent, train_model
@@ -34,7 +35,7 @@ class TrainMaker(LaocMaker):
     @laoc_job(output_schema=TrainingOutcome)
     def make(
         self,
-        dataset: Dataset,
+        dataset: Dataset | BlobRef,
         campaign_id: str,
         campaign_seed: int,
         iteration: int,
@@ -47,7 +48,7 @@ class TrainMaker(LaocMaker):
 
         Parameters
         ----------
-        dataset : Dataset
+        dataset : Dataset or BlobRef
             Data; held-out trajectories are never seen.
         campaign_id : str
             Campaign.
@@ -58,6 +59,7 @@ class TrainMaker(LaocMaker):
         parent : TrainedModel, optional
             Member of the committee before, to begin with where the settings want it.
         """
+        dataset = held(Dataset, dataset)
         settings, core = self.learning.training, self.learning.soft_core
         seed = derive_seed(campaign_seed, "train", iteration, index)
         wanted = parent if settings.warm_steps is not None and _can_follow(parent, settings.backend) else None
@@ -127,7 +129,7 @@ class CommitteeMaker(LaocMaker):
 
     def make(
         self,
-        dataset: Dataset,
+        dataset: Dataset | BlobRef,
         campaign_id: str,
         campaign_seed: int,
         iteration: int,
@@ -139,7 +141,7 @@ class CommitteeMaker(LaocMaker):
 
         Parameters
         ----------
-        dataset : Dataset
+        dataset : Dataset or BlobRef
             Data.
         campaign_id : str
             Campaign.

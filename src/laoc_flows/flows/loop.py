@@ -8,7 +8,7 @@ from dataclasses import replace
 from jobflow import Flow, Response
 from pydantic import Field
 
-from laoc_flows.blobs import derive_seed, digest_json
+from laoc_flows.blobs import BlobRef, derive_seed, digest_json
 from laoc_flows.flows.choice import (
     Choice,
     choice_of,
@@ -20,6 +20,7 @@ from laoc_flows.flows.choice import (
 from laoc_flows.flows.committee import CommitteeMaker
 from laoc_flows.flows.datasets import FEW, DatasetDocument, check_quorum, dataset_document
 from laoc_flows.flows.explore import ExploreMaker, strata_of
+from laoc_flows.flows.kept import held, kept
 from laoc_flows.flows.probe import ProbeMaker, checks_of
 from laoc_flows.flows.production import ProductionMaker
 from laoc_flows.flows.spec import CampaignSpec, LoopState
@@ -54,9 +55,9 @@ def iteration_flow(spec: CampaignSpec, state: LoopState) -> Flow:
     """
     iteration, learning = state.iteration, spec.learning
     committee = CommitteeMaker(learning).make(
-        state.dataset, spec.campaign_id, spec.seed, iteration, state.parent, reuse=state.reuse
+        kept(state.dataset), spec.campaign_id, spec.seed, iteration, state.parent, reuse=state.reuse
     )
-    levels = calibrate_levels(spec, committee.output, state)
+    levels = calibrate_levels(spec, committee.output, state.errors)
     levels.name = f"calibrate i{iteration}"
     stamp(levels, stage="train", step="calibrate", composition="", iteration=iteration)
     explorations = []
@@ -69,7 +70,8 @@ def iteration_flow(spec: CampaignSpec, state: LoopState) -> Flow:
             job.name = f"explore {composition_id} i{iteration} r{replica}"
             stamp(job, stage="explore", step="explore", composition=composition_id, iteration=iteration)
             explorations.append(job)
-    verdict = decide(spec, committee.output, levels.output, [job.output for job in explorations], state)
+    found = [job.output for job in explorations]
+    verdict = decide(spec, committee.output, levels.output, found, kept(state))
     verdict.name = f"decide i{iteration}"
     stamp(verdict, stage="train", step="decide", composition="", iteration=iteration)
     flow = Flow([committee, levels, *explorations, verdict], name=f"iteration {iteration}")
@@ -92,7 +94,7 @@ def _provenance(
 
 @laoc_job(output_schema=CalibrationDocument)
 def calibrate_levels(
-    spec: CampaignSpec, potential: PotentialDocument, state: LoopState
+    spec: CampaignSpec, potential: PotentialDocument, errors_before: BlobRef | None
 ) -> CalibrationDocument:
     """Trust levels of this iteration.
 
@@ -105,10 +107,10 @@ def calibrate_levels(
         Campaign.
     potential : PotentialDocument
         Potential of this iteration.
-    state : LoopState
-        Holds the errors of the labels of the last iteration.
+    errors_before : BlobRef or None
+        Errors of the potential before on the labels that it asked for.
     """
-    errors = [*read_errors(state.errors), *held_out_errors(potential)]
+    errors = [*read_errors(errors_before), *held_out_errors(potential)]
     conditions = range(len(spec.learning.exploration.conditions))
     strata = dict.fromkeys(
         stratum
@@ -158,7 +160,7 @@ def decide(
     potential: PotentialDocument,
     calibration: CalibrationDocument,
     explorations: list[ExplorationDocument],
-    state: LoopState,
+    state: LoopState | BlobRef,
 ) -> Response[IterationDocument]:
     """Verdict of an iteration; adds labels and the next iteration, property checks, or production.
 
@@ -172,9 +174,10 @@ def decide(
         Trust levels that were explored with.
     explorations : list of ExplorationDocument
         What the committee found.
-    state : LoopState
+    state : LoopState or BlobRef
         How far the loop is.
     """
+    state = held(LoopState, state)
     strata = merge([report for exploration in explorations for report in exploration.strata])
     work = potential.core_hours * (not state.reuse) + sum(each.core_hours for each in explorations)
     found = Findings(
@@ -194,16 +197,17 @@ def decide(
 def _probe_flow(spec: CampaignSpec, found: Findings) -> Flow:
     probe, iteration = spec.learning.probe, found.state.iteration
     assert probe is not None  # noqa: S101 -- only then they are due
+    potential = kept(found.potential)
     jobs = []
     for composition_id in spec.explored:
         start = found.state.starts[composition_id][0]
         provenance = _provenance(spec, composition_id, "probe", iteration, 0)
         for index in range(len(found.potential.models)):
-            job = ProbeMaker(probe).make(found.potential, index, start, provenance)
+            job = ProbeMaker(probe).make(potential, index, start, provenance)
             job.name = f"probe {composition_id} i{iteration} m{index}"
             stamp(job, stage="explore", step="probe", composition=composition_id, iteration=iteration)
             jobs.append(job)
-    last = conclude(spec, found, [job.output for job in jobs])
+    last = conclude(spec, kept(found), [job.output for job in jobs])
     last.name = f"conclude i{iteration}"
     stamp(last, stage="train", step="decide", composition="", iteration=iteration)
     flow = Flow([*jobs, last], name=f"properties {iteration}")
@@ -212,20 +216,23 @@ def _probe_flow(spec: CampaignSpec, found: Findings) -> Flow:
 
 
 @laoc_job(output_schema=IterationDocument)
-def conclude(spec: CampaignSpec, found: Findings, probes: list[ProbeDocument]) -> Response[IterationDocument]:
+def conclude(
+    spec: CampaignSpec, found: Findings | BlobRef, probes: list[ProbeDocument]
+) -> Response[IterationDocument]:
     """Verdict of an iteration whose properties were looked at.
 
     Parameters
     ----------
     spec : CampaignSpec
         Campaign.
-    found : Findings
+    found : Findings or BlobRef
         What the iteration had found before the probes.
     probes : list of ProbeDocument
         Properties by composition and member of the committee.
     """
     probe = spec.learning.probe
     assert probe is not None  # noqa: S101 -- there are probes
+    found = held(Findings, found)
     checks = checks_of(probes, probe)
     spent = found.spent.plus(core_hours=sum(each.core_hours for each in probes))
     found = found.model_copy(update={"spent": spent})
@@ -307,7 +314,7 @@ def _label_flow(
         job.name = f"label {place.composition_id} i{iteration} r{place.replica}"
         stamp(job, stage="label", step="label", composition=place.composition_id, iteration=iteration)
         labels.append(job)
-    extension = extend_dataset(spec, potential, [job.output for job in labels], following)
+    extension = extend_dataset(spec, kept(potential), [job.output for job in labels], kept(following))
     extension.name = f"data set i{following.iteration}"
     stamp(extension, stage="train", step="dataset", composition="", iteration=following.iteration)
     flow = Flow([*labels, extension], name=f"label i{iteration}")
@@ -317,7 +324,10 @@ def _label_flow(
 
 @laoc_job(output_schema=DatasetDocument)
 def extend_dataset(
-    spec: CampaignSpec, potential: PotentialDocument, batches: list[LabelBatch], state: LoopState
+    spec: CampaignSpec,
+    potential: PotentialDocument | BlobRef,
+    batches: list[LabelBatch],
+    state: LoopState | BlobRef,
 ) -> Response[DatasetDocument]:
     """Data set with the new labels; adds the next iteration.
 
@@ -325,13 +335,14 @@ def extend_dataset(
     ----------
     spec : CampaignSpec
         Campaign.
-    potential : PotentialDocument
+    potential : PotentialDocument or BlobRef
         Potential that asked for the labels.
     batches : list of LabelBatch
         New labels.
-    state : LoopState
+    state : LoopState or BlobRef
         State of the iteration that follows, without them.
     """
+    potential, state = held(PotentialDocument, potential), held(LoopState, state)
     check_quorum(spec, batches, least=FEW)
     errors = errors_of_labels(spec.learning, potential, batches, state.previous)
     following = state.model_copy(
@@ -356,9 +367,9 @@ def production_flow(spec: CampaignSpec, potential: PotentialDocument) -> Flow:
     potential : PotentialDocument
         Final potential.
     """
-    maker = ProductionMaker(spec.production)
+    maker, final = ProductionMaker(spec.production), kept(potential)
     glasses = [
-        maker.make(potential, composition_id, n_al, spec.campaign_id, spec.seed, glass, rate)
+        maker.make(final, composition_id, n_al, spec.campaign_id, spec.seed, glass, rate)
         for composition_id, n_al in spec.cells.items()
         for glass, rate in spec.production.glass_runs()
     ]

@@ -13,6 +13,7 @@ from jobflow import JobStore
 
 from laoc_flows.blobs import BlobRef, digest_json, get_blob, put_blob
 from laoc_flows.errors import LaocError
+from laoc_flows.flows.kept import held
 from laoc_flows.frames import decode_frames
 from laoc_flows.jobs import current_store, finished, laoc_job, scratch_directory
 from laoc_flows.learning.calibration import deviations_of
@@ -64,7 +65,7 @@ def write_models(
 @laoc_job(output_schema=PotentialDocument)
 def assemble_potential(
     outcomes: list[TrainingOutcome],
-    dataset: Dataset,
+    dataset: Dataset | BlobRef,
     soft_core: SoftCore,
     campaign_id: str,
     iteration: int,
@@ -77,7 +78,7 @@ def assemble_potential(
     ----------
     outcomes : list of TrainingOutcome
         The committee; members that could not be trained are left out while two are there.
-    dataset : Dataset
+    dataset : Dataset or BlobRef
         Data it was trained on, with the held-out trajectories.
     soft_core : SoftCore
         Repulsion that belongs to the potential.
@@ -90,6 +91,7 @@ def assemble_potential(
     max_force : float
         Largest force component of a label that is trained on [eV/A].
     """
+    dataset = held(Dataset, dataset)
     models = [outcome.model for outcome in outcomes if outcome.model is not None]
     failed = [outcome.attempts[-1] for outcome in outcomes if outcome.model is None]
     if len(models) < _LEAST_MODELS:

@@ -16,6 +16,7 @@ from jobflow import JobStore
 from laoc_flows.analysis import Trajectory, block_average, closest_contact, rdfs, self_diffusion
 from laoc_flows.blobs import BlobRef, derive_seed, digest_json, get_blob, put_blob
 from laoc_flows.engines.lammps import LammpsRun, StageRun, run_lammps
+from laoc_flows.flows.kept import held
 from laoc_flows.flows.potential import write_models
 from laoc_flows.frames import decode_frames
 from laoc_flows.jobs import LaocMaker, current_store, finished, laoc_job, scratch_directory
@@ -57,13 +58,17 @@ class ProbeMaker(LaocMaker):
 
     @laoc_job(output_schema=ProbeDocument)
     def make(
-        self, potential: PotentialDocument, index: int, start: BlobRef, provenance: Provenance
+        self,
+        potential: PotentialDocument | BlobRef,
+        index: int,
+        start: BlobRef,
+        provenance: Provenance,
     ) -> ProbeDocument:
         """Run at constant pressure, then at the mean volume of that run, and analyze.
 
         Parameters
         ----------
-        potential : PotentialDocument
+        potential : PotentialDocument or BlobRef
             Potential.
         index : int
             Which of its models runs, alone.
@@ -77,6 +82,7 @@ class ProbeMaker(LaocMaker):
         ProbeDocument
             With the status 'failed: why' where the run stopped or left physics.
         """
+        potential = held(PotentialDocument, potential)
         seed = derive_seed(provenance.campaign_seed, provenance.trajectory_id, "probe")
         model = potential.models[index]
         # Another tolerance does not change the run.

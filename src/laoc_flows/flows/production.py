@@ -27,6 +27,7 @@ from laoc_flows.flows.assess import (
     transport_document,
     verdict,
 )
+from laoc_flows.flows.kept import held
 from laoc_flows.flows.potential import write_models
 from laoc_flows.flows.seeds import PackMaker
 from laoc_flows.frames import MEDIA_TYPE, encode_frames
@@ -61,7 +62,7 @@ class GlassMaker(LaocMaker):
     @laoc_job(output_schema=ProductionResult)
     def make(
         self,
-        potential: PotentialDocument,
+        potential: PotentialDocument | BlobRef,
         start: BlobRef,
         composition_id: str,
         n_al: int,
@@ -72,7 +73,7 @@ class GlassMaker(LaocMaker):
 
         Parameters
         ----------
-        potential : PotentialDocument
+        potential : PotentialDocument or BlobRef
             Potential; its first model drives the run.
         start : BlobRef
             Packed cell.
@@ -85,6 +86,7 @@ class GlassMaker(LaocMaker):
         checkpoint : Checkpoint, optional
             Where an earlier job has stopped.
         """
+        given, potential = potential, held(PotentialDocument, potential)
         settings = self.production
         stages = settings.stages(provenance.quench_rate)
         every = settings.frame_every
@@ -111,7 +113,7 @@ class GlassMaker(LaocMaker):
             run = Run(controller, start, checkpoint, kept_stages=kept)
             run.go(engine.steps_per_job)
         if not controller.done(run.progress):
-            following = self.make(potential, start, composition_id, n_al, provenance, run.checkpoint())
+            following = self.make(given, start, composition_id, n_al, provenance, run.checkpoint())
             following.name = f"production {composition_id} glass {provenance.replica} | step {run.n_steps}"
             return Response(replace=following)
         return documents(run, key, potential, composition_id, n_al, provenance)
@@ -249,7 +251,7 @@ class ProductionMaker(LaocMaker):
 
     def make(
         self,
-        potential: PotentialDocument,
+        potential: PotentialDocument | BlobRef,
         composition_id: str,
         n_al: int,
         campaign_id: str,
@@ -261,7 +263,7 @@ class ProductionMaker(LaocMaker):
 
         Parameters
         ----------
-        potential : PotentialDocument
+        potential : PotentialDocument or BlobRef
             Final potential.
         composition_id : str
             Canonical composition id.

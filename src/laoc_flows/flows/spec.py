@@ -7,12 +7,16 @@ from pydantic import Field, field_serializer, field_validator
 from laoc_flows.blobs import BlobRef
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.registry import parse_engine
+from laoc_flows.errors import InputError
 from laoc_flows.schemas.base import Model
 from laoc_flows.schemas.config import Production, ReferenceSampling
 from laoc_flows.schemas.dataset import Dataset
 from laoc_flows.schemas.iteration import Spent, StratumReport
 from laoc_flows.schemas.learning import Learning
 from laoc_flows.schemas.potential import PotentialDocument
+
+MOST_AT_ONCE = 1500
+"""Jobs that one job adds at most: FireWorks keeps them in one document of MongoDB, which takes 16 MB."""
 
 
 class BaseData(Model):
@@ -60,6 +64,28 @@ class CampaignSpec(Model):
         """Al atoms of the cell by composition id, for all that is explored."""
         cells = {name: n_al for name, n_al in self.cells.items() if name not in self.tested_only}
         return cells | self.between
+
+    @property
+    def most_at_once(self) -> int:
+        """Largest number of jobs that one job of the campaign adds."""
+        explored = len(self.explored)
+        probes = 0 if self.learning.probe is None else explored * self.learning.committee
+        # A cell is packed by one job and run by another.
+        glasses = 2 * len(self.cells) * len(self.production.glass_runs())
+        return max(explored * self.learning.exploration.replicas, probes, glasses)
+
+    def check_size(self) -> None:
+        """Refuse a campaign that no queue would take.
+
+        Raises
+        ------
+        InputError
+            If one of its jobs would add too many at once.
+        """
+        if self.most_at_once > MOST_AT_ONCE:
+            msg = f"a step of it would add {self.most_at_once} jobs at once, and a queue takes {MOST_AT_ONCE}"
+            remedy = "make several campaigns of the grid: a later one takes over the labels of an earlier one (learning.data)"
+            raise InputError(msg, where=self.campaign_id, remedy=remedy)
 
 
 class LoopState(Model):
