@@ -365,6 +365,21 @@ def test_a_category_that_no_worker_takes_is_named(fireworks):
 # The rest
 
 
+def test_jobs_that_nothing_fetches_are_named(fireworks, monkeypatch):
+    fireworks.launchpad.fireworks.update_many({}, {"$set": {"spec._category": "light"}})
+    assert fireworks.diagnose() == []
+    monkeypatch.setattr(fireworks_module, "_UNTOUCHED", -1.0)
+    trouble = only(fireworks.diagnose(), "no launcher")
+    assert trouble.about == "category light"
+    assert "has 1 jobs that are ready" in trouble.message
+    assert "qlaunch -w light.fworker.yaml" in trouble.remedy
+    assert not trouble.fix
+    # Where something runs, somebody fetches.
+    fireworks.launchpad.checkout_fw(worker(), str(Path.cwd()))
+    fireworks.launchpad.fireworks.update_one({"state": "WAITING"}, {"$set": {"state": "READY"}})
+    assert not [trouble for trouble in fireworks.diagnose() if trouble.kind == "no launcher"]
+
+
 def test_a_full_disk_and_a_database_that_is_away_are_told(workspace, monkeypatch):
     nearly_full = SimpleNamespace(total=10**12, used=10**12, free=10**8)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)

@@ -59,11 +59,16 @@ def test_a_structure_of_the_table_is_a_stationary_point_of_its_engine(benchmark,
     assert not table.links
 
 
-def test_chgnet_comes_to_the_volume_of_the_table(benchmark, rows, lialcl4):
+def test_chgnet_comes_back_to_the_volume_of_the_table(benchmark, rows):
+    """From the crystal as published it is the same way, some hundred steps longer."""
     engine = ChgnetEngine(device="cpu")
-    relaxed, numbers = benchmark.relaxed(lialcl4, benchmark.calculator_of(engine))
+    row = rows[engine.level_of_theory]
+    start = Atoms("Li4Al4Cl16", positions=row["positions"], cell=row["cell"], pbc=True)
+    start.set_cell(start.cell.array * 0.98, scale_atoms=True)
+    start.rattle(0.03, seed=1)
+    relaxed, numbers = benchmark.relaxed(start, benchmark.calculator_of(engine))
     assert numbers["pressure"] == pytest.approx(0.0, abs=0.02)
-    assert relaxed.get_volume() == pytest.approx(rows[engine.level_of_theory]["volume"], rel=0.02)
+    assert relaxed.get_volume() == pytest.approx(row["volume"], rel=0.02)
 
 
 def test_any_engine_can_be_asked_through_its_single_points(benchmark, lialcl4):

@@ -28,6 +28,7 @@ _SUBDIRECTORIES = ("mongod", "launches", "scratch", "trajectories", "campaigns")
 PING: Final = 60
 """Time between two signs of life of a job that FireWorks runs [s]."""
 _QUEUE_INTERVAL = 1  # s
+_PATIENCE = 120_000  # ms
 _POLL = 0.05  # s
 
 _DEFAULTS = """\
@@ -224,7 +225,8 @@ class Workspace:
             "host": docs["uri"],
             "name": self.settings.database,
             "uri_mode": True,
-            "mongoclient_kwargs": docs["mongoclient_kwargs"],
+            # qlaunch and rlaunch end when they have not reached the database for so long: a restart of it takes a minute.
+            "mongoclient_kwargs": {**docs["mongoclient_kwargs"], "serverSelectionTimeoutMS": _PATIENCE},
             "strm_lvl": "WARNING",
         }
         fireworks = {

@@ -23,6 +23,8 @@ from laoc_flows.store.workspace import PING
 CORES_KEY = "laoc_cores"
 _SILENT = 5 * PING
 _SETTLING = 30.0
+_UNTOUCHED = 300.0
+"""Time after which jobs that nothing fetches have nobody who would [s]."""
 _STATES = {
     "COMPLETED": State.DONE,
     "RUNNING": State.RUNNING,
@@ -195,6 +197,7 @@ class FireworksQueue:
             *self._unfinished_entries(),
             *self._orphans(),
             *self._unknown_categories(),
+            *self._untouched(),
         ]
 
     def _campaign_jobs(self, states: Collection[str]) -> dict[int, dict[str, Any]]:
@@ -279,6 +282,33 @@ class FireworksQueue:
                     f"category {category}",
                     "has jobs that wait for it, but is no role in the settings",
                     f"name it again in roles, or start a worker of your own: rlaunch -w FILE with category: {category}",
+                )
+
+    def _untouched(self) -> Iterator[Trouble]:
+        """Jobs of a category of which nothing runs, and none has been fetched for a while."""
+        pipeline = [
+            {"$match": {f"spec.{METADATA_KEY}.campaign": {"$exists": True}}},
+            {
+                "$group": {
+                    "_id": "$spec._category",
+                    "ready": {"$sum": {"$cond": [{"$eq": ["$state", "READY"]}, 1, 0]}},
+                    "busy": {"$sum": {"$cond": [{"$in": ["$state", ["RUNNING", "RESERVED"]]}, 1, 0]}},
+                    "newest": {"$max": "$updated_on"},
+                }
+            },
+        ]
+        for group in self.launchpad.fireworks.aggregate(pipeline):
+            newest = moment(group["newest"])
+            if not group["ready"] or group["busy"] or newest is None:
+                continue
+            silent = (datetime.now(UTC) - newest).total_seconds()
+            if silent > _UNTOUCHED:
+                name = group["_id"] or "any"
+                yield Trouble(
+                    "no launcher",
+                    f"category {name}",
+                    f"has {group['ready']} jobs that are ready, and nothing has fetched one for {silent / 60:.0f} min",
+                    f"start what launches them: laoc run FILE, or qlaunch -w {name}.fworker.yaml -q {name}.qadapter.yaml",
                 )
 
     def _stale_locks(self) -> Iterator[Trouble]:
