@@ -29,7 +29,7 @@ from laoc_flows.learning.train import Parent, TrainedFiles, train_model
 from laoc_flows.schemas.training import Training
 
 RESULTS = Path(__file__).parent / "results" / "warm_start.json"
-BEFORE, MORE, MODELS = 40, 30, 2
+BEFORE, MORE = 40, 30
 SHORT = STEPS // 3
 START_LR = TRAINING.rates[0]
 ANEW = f"anew, {STEPS} steps"
@@ -45,31 +45,35 @@ ARMS: dict[str, dict[str, Any]] = {
 def _trained(
     frames: Sequence[Any], training: Training, seed: int, place: Path, parent: Parent | None = None
 ) -> TrainedFiles:
+    os.environ["OMP_NUM_THREADS"] = "1"
     files, attempts = train_model(frames, training, CORE, seed, place, parent=parent)
-    if files is None or len(attempts) > 1:
+    if files is None or len(attempts) > 1 or files.warm != (parent is not None):
         sys.exit(f"{place}: {attempts}")
     return files
 
 
-def one(seed: int, model: int) -> dict[str, float]:
-    """Force RMSE [eV/A] of one parent and of its children, by arm."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    pool, test = read_pool(seed, "pool"), read_pool(seed, "test")
+def _frames(seed: int, count: int) -> list[Any]:
+    pool = read_pool(seed, "pool")
     order = np.random.default_rng(derive_seed("warm start", seed)).permutation(len(pool.frames))
-    frames = [pool.frames[i] for i in order[: BEFORE + MORE]]
-    with tempfile.TemporaryDirectory(prefix="warm-start-") as name:
-        place = Path(name)
-        before = _trained(frames[:BEFORE], TRAINING, derive_seed(seed, model, "parent"), place / "parent")
-        errors = {"parent": errors_of([before.frozen], test, place)["force_rmse"]}
-        for number, (arm, settings) in enumerate(ARMS.items()):
-            training = TRAINING.model_copy(update=settings)
-            parent = Parent(before.frozen, before.sel) if "warm_steps" in settings else None
-            after = _trained(frames, training, derive_seed(seed, model, arm), place / str(number), parent)
-            if after.warm != (parent is not None):
-                sys.exit(f"{arm}: did not begin as it should")
-            errors[arm] = errors_of([after.frozen], test, place)["force_rmse"]
-            print(f"pool {seed}, model {model}: {arm}: {errors[arm]:.3f} eV/A", flush=True)
-    return errors
+    return [pool.frames[i] for i in order[:count]]
+
+
+def parent_of(seed: int, place: Path) -> tuple[Parent, float]:
+    """Model that the warm children begin with, and its force RMSE [eV/A]."""
+    files = _trained(_frames(seed, BEFORE), TRAINING, derive_seed(seed, "parent"), place)
+    return Parent(files.frozen, files.sel), errors_of([files.frozen], read_pool(seed, "test"), place)[
+        "force_rmse"
+    ]
+
+
+def child_of(seed: int, arm: str, parent: Parent, place: Path) -> float:
+    """Force RMSE of one child [eV/A]."""
+    training = TRAINING.model_copy(update=ARMS[arm])
+    before = parent if training.warm_steps is not None else None
+    files = _trained(_frames(seed, BEFORE + MORE), training, derive_seed(seed, arm), place, before)
+    error = float(errors_of([files.frozen], read_pool(seed, "test"), place)["force_rmse"])
+    print(f"pool {seed}: {arm}: {error:.3f} eV/A", flush=True)
+    return error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,15 +83,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    tasks = [(seed, model) for seed in SEEDS for model in range(MODELS)]
-    with ProcessPoolExecutor(2) as workers:
-        found = list(workers.map(one, *zip(*tasks, strict=True)))
+    with tempfile.TemporaryDirectory(prefix="warm-start-") as name, ProcessPoolExecutor(2) as workers:
+        place = Path(name)
+        parents = list(workers.map(parent_of, SEEDS, [place / f"parent-{seed}" for seed in SEEDS]))
+        tasks = [(i, arm) for arm in ARMS for i in range(len(SEEDS))]
+        children = workers.map(
+            child_of,
+            [SEEDS[i] for i, _ in tasks],
+            [arm for _, arm in tasks],
+            [parents[i][0] for i, _ in tasks],
+            [place / f"{i}-{list(ARMS).index(arm)}" for i, arm in tasks],
+        )
+        found: list[dict[str, float]] = [{"parent": error} for _, error in parents]
+        for (i, arm), error in zip(tasks, children, strict=True):
+            found[i][arm] = error
     ratios = {arm: [each[arm] / each[ANEW] for each in found] for arm in ("parent", *ARMS)}
     content = {
         "labels": {"parent": BEFORE, "children": BEFORE + MORE},
         "force_rmse_eV_per_angstrom": [
-            {"pool": seed, "model": model, **errors}
-            for (seed, model), errors in zip(tasks, found, strict=True)
+            {"pool": seed, **errors} for seed, errors in zip(SEEDS, found, strict=True)
         ],
         "ratios": {
             arm: {"median": statistics.median(each), "least": min(each), "largest": max(each)}
