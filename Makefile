@@ -69,7 +69,8 @@ chaos: develop
 docs: develop
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-test: lint docs
+test: develop
+	$(MAKE) -j 2 lint docs
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 clean:
