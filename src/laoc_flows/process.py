@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _LEAST_SPACE = 1 << 20  # B; a disk that takes less is full
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Loaded here, so that a child between fork and exec only makes the call: another thread may have held a lock.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -101,7 +103,8 @@ def _check_space(directory: Path) -> None:
             # Some file systems only find out when it is really written.
             os.fsync(probe.fileno())
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(directory)) from None
+        if error.errno in _FULL:
+            raise OSError(error.errno, error.strerror, str(directory)) from None
 
 
 def _run(

@@ -6,6 +6,7 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -23,6 +24,7 @@ from laoc_flows.campaign.progress import Progress, StageCount
 from laoc_flows.campaign.queues.base import QueuedJob, Run, State
 from laoc_flows.campaign.resume import resume
 from laoc_flows.campaign.submissions import COLLECTION, Submissions
+from laoc_flows.campaign.submit import submit
 from laoc_flows.cli import status
 from laoc_flows.cli.console import fails_clearly
 from laoc_flows.errors import InputError, ServiceError
@@ -285,6 +287,15 @@ def test_one_that_only_adds_compositions_has_a_predecessor(store):
     assert submissions.predecessor(other(grid={"points": [*points[:1], {"x": 1, "y": 1}]})) is None
     assert submissions.predecessor(other(grid=more.grid.model_dump(mode="json"), seed=4)) is None
     assert submissions.predecessor(other(grid=more.grid.model_dump(mode="json"), name="another")) is None
+
+
+def test_one_that_adds_more_jobs_at_once_than_a_queue_takes_is_refused(store):
+    points = [{"x": 1, "y": f"{i}/751"} for i in range(751)]
+    large = other(grid={"points": points}, cell={"n_al": 751})
+    queue = SimpleNamespace(name="jf", has=lambda _: False, add=pytest.fail)
+    with pytest.raises(InputError, match=r"1502 jobs at once.*takes 1500"):
+        submit(queue, large, store, say=pytest.fail)
+    assert Submissions(store).all() == []
 
 
 REFUSED = OperationFailure("not authorized on laoc to execute command { find: ... }")

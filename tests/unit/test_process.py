@@ -20,6 +20,12 @@ def test_a_failure_says_its_last_words(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
+def test_a_folder_that_is_gone_does_not_hide_the_failure(tmp_path):
+    place = tmp_path / "gone"
+    place.mkdir()
+    assert python(f"import shutil; shutil.rmtree({str(place)!r}); raise SystemExit(4)", place).returncode == 4
+
+
 def test_a_failure_on_a_full_disk_is_the_disks(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -29,7 +29,6 @@ from laoc_flows.campaign.queues.jf_project import (
     script_lines,
 )
 from laoc_flows.campaign.routing import FUNCTIONS, lane_of, lanes, route
-from laoc_flows.campaign.submit import submit
 from laoc_flows.errors import InputError
 from laoc_flows.flows.campaign import CampaignMaker
 from laoc_flows.flows.loop import iteration_flow, production_flow
@@ -282,19 +281,6 @@ def test_what_one_job_adds_fits_into_a_document(file, settings, monkeypatch):
         sizes[name] = sum(len(bson.encode(each.to_dict())) for each in jobs) / len(jobs)
     # Of the 16 MB: what is written is not all that a document holds.
     assert MOST_AT_ONCE * max(sizes.values()) < 12e6, sizes
-
-
-def test_a_campaign_that_adds_more_jobs_at_once_is_refused_before_anything_is_written(file):
-    many = {f"x1.000-y0.{i:03}": 4 for i in range(751)}
-    spec = file.spec().model_copy(update={"cells": many})
-    assert spec.most_at_once == max(1502, 751 * len(spec.learning.exploration.conditions))
-    store = JobStore(MemoryStore())
-    store.connect()
-    large = file.model_copy()
-    object.__setattr__(large, "spec", lambda: spec)
-    with pytest.raises(InputError, match=r"1502 jobs at once.*takes 1500.*several campaigns"):
-        submit(None, large, store, say=pytest.fail)
-    assert store.count() == 0
 
 
 def _blob():

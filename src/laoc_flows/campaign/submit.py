@@ -76,7 +76,6 @@ def submit(queue: Queue, file: CampaignFile, store: JobStore, *, say: Callable[[
     ServiceError
         If another process is submitting it.
     """
-    file.spec().check_size()
     submissions = Submissions(store)
     extends = submissions.predecessor(file)
     token = submissions.claim(file, queue.name, extends)
@@ -89,7 +88,9 @@ def submit(queue: Queue, file: CampaignFile, store: JobStore, *, say: Callable[[
     try:
         # Looked up once: what the campaign begins with does not change while it runs.
         base = _base(file, store, extends)
-        flow = CampaignMaker(file.spec(base)).make()
+        spec = file.spec(base)
+        spec.check_size()
+        flow = CampaignMaker(spec).make()
         queue.add(flow, file.campaign_id, file.name, file.engine.name)
     except BaseException:
         submissions.release(file.campaign_id, token)
