@@ -6,7 +6,7 @@
 Jobs, runners, launchers, daemons of Slurm and databases are killed, allocations cancelled, the scratch disk filled, locks left behind by the
 dead with a clock that is a day ahead. The only help is `laoc doctor --fix` and `laoc resume`. In the end both campaigns must be complete, with the
 documents of a run that nobody has disturbed, and nothing that had ended may have been done again. Prints the events and the counts; exits with 1
-where something differs. Needs Slurm, and a user who may mount (root, or one inside `unshare -rm`).
+where something differs. Needs Slurm, and a system that lets the user mount: root, or anybody in a namespace of their own, where it begins again by itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 from pymongo.errors import PyMongoError
@@ -120,16 +120,20 @@ class Chaos:
         Seed of all that is drawn.
     pause : float
         Mean time between events [s].
+    scratch : pathlib.Path, optional
+        A small disk that is mounted already; by default one is mounted in `root`.
     """
 
-    def __init__(self, root: Path, campaign: Path, seed: int, pause: float) -> None:
+    def __init__(
+        self, root: Path, campaign: Path, seed: int, pause: float, scratch: Path | None = None
+    ) -> None:
         self.root, self.campaign, self.mean_pause = root, campaign, pause
         self.random = random.Random(seed)
         self.events: list[Event] = []
         self.later: list[tuple[float, Callable[[], object]]] = []
         self.launchers: list[subprocess.Popen[bytes]] = []
         self.begin = time.monotonic()
-        self.scratch = root / "scratch"
+        self.scratch, self.mounts = scratch or root / "scratch", scratch is None
         self.slurm = Slurm(root / "slurm")
         self.sides: dict[str, Side] = {}
         self.helper = threading.Thread()
@@ -140,8 +144,11 @@ class Chaos:
     def start(self) -> None:
         """Start Slurm, both queues and what works them off."""
         self.begin = time.monotonic()
-        self.scratch.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SCRATCH}", "none", self.scratch], check=True)
+        if self.mounts:
+            self.scratch.mkdir()
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={SCRATCH}", "none", self.scratch], check=True
+            )
         self.slurm.start()
         campaign_id = CampaignFile.load(self.campaign).campaign_id
         for name in QUEUES:
@@ -167,7 +174,7 @@ class Chaos:
             self.slurm.stop,
             *(lambda side=side: self._kill_all(side) for side in self.sides.values()),
             *(lambda side=side: stop(side.path) for side in self.sides.values()),
-            lambda: subprocess.run(["umount", "--lazy", self.scratch], check=True),
+            lambda: subprocess.run(["umount", "--lazy", self.scratch], check=True) if self.mounts else None,
         ):
             try:
                 step()
@@ -431,6 +438,16 @@ def report(chaos: Chaos, reference: Path, *, complete: bool) -> bool:
     return good
 
 
+def begin_with_a_disk() -> NoReturn:
+    """Begin again with a small disk, in a namespace where anybody may mount; as oneself, since Slurm will not run as half a root."""
+    disk = tempfile.mkdtemp(prefix="laoc-disk-")
+    oneself = [f"--map-user={os.getuid()}", f"--map-group={os.getgid()}"]
+    again = [sys.executable, "-m", "tests.chaos", *sys.argv[1:], "--scratch", disk]
+    script = f'mount -t tmpfs -o size={SCRATCH} none "$0" && exec "$@"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, disk, "unshare", *oneself, *again]
+    os.execvp(command[0], command)  # noqa: S606 -- no shell but for the line above
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(
@@ -451,14 +468,17 @@ def main() -> None:
     )
     parser.add_argument("--pause", type=float, default=20, help="mean time between events [s]")
     parser.add_argument("--limit", type=float, default=3600, help="longest time [s]")
+    parser.add_argument("--scratch", type=Path, help="small disk, mounted already; none: one is mounted")
     options = parser.parse_args()
+    if options.scratch is None and os.getuid() != 0:
+        begin_with_a_disk()
     if gone := missing(PROGRAMS):
         sys.exit(f"not installed: {', '.join(gone)}")
     root = options.root.resolve() if options.root else Path(tempfile.mkdtemp(prefix="laoc-chaos-"))
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     reference = options.reference or root / "undisturbed"
-    chaos = Chaos(root, options.campaign.resolve(), options.seed, options.pause)
+    chaos = Chaos(root, options.campaign.resolve(), options.seed, options.pause, options.scratch)
     try:
         if options.reference is None:
             print("the campaign, undisturbed", flush=True)
