@@ -69,10 +69,9 @@ chaos: develop
 docs: develop
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
-# Two workers on two cores: with more threads in each they would wait for each other.
 test: develop
 	$(MAKE) -j 2 lint docs
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 clean:
 	rm -rf docs/_build docs/reference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
