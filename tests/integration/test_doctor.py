@@ -371,8 +371,10 @@ def test_jobs_that_nothing_fetches_are_named(fireworks, monkeypatch):
     monkeypatch.setattr(fireworks_module, "_UNTOUCHED", -1.0)
     trouble = only(fireworks.diagnose(), "no launcher")
     assert trouble.about == "category light"
-    assert "has 1 jobs that are ready" in trouble.message
-    assert "qlaunch -w light.fworker.yaml" in trouble.remedy
+    assert trouble.message.startswith("1 of its jobs are ready, and nothing has fetched one for ")
+    assert trouble.remedy.endswith(
+        "qlaunch -w fireworks/light.fworker.yaml -q fireworks/light.qadapter.yaml rapidfire --nlaunches infinite"
+    )
     assert not trouble.fix
     # Where something runs, somebody fetches.
     fireworks.launchpad.checkout_fw(worker(), str(Path.cwd()))

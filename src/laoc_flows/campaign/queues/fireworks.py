@@ -303,12 +303,14 @@ class FireworksQueue:
                 continue
             silent = (datetime.now(UTC) - newest).total_seconds()
             if silent > _UNTOUCHED:
-                name = group["_id"] or "any"
+                name = group["_id"]
+                files = f"-w fireworks/{name}.fworker.yaml -q fireworks/{name}.qadapter.yaml"
+                launch = f"qlaunch {files} rapidfire --nlaunches infinite" if name else "rlaunch rapidfire"
                 yield Trouble(
                     "no launcher",
-                    f"category {name}",
-                    f"has {group['ready']} jobs that are ready, and nothing has fetched one for {silent / 60:.0f} min",
-                    f"start what launches them: laoc run FILE, or qlaunch -w {name}.fworker.yaml -q {name}.qadapter.yaml",
+                    f"category {name or 'of none'}",
+                    f"{group['ready']} of its jobs are ready, and nothing has fetched one for {silent / 60:.0f} min",
+                    f"laoc run FILE, or in the workspace: {launch}",
                 )
 
     def _stale_locks(self) -> Iterator[Trouble]:
