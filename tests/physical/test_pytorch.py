@@ -83,25 +83,35 @@ def test_a_warm_start_begins_where_its_parent_has_ended(labeled, training, plain
     np.testing.assert_allclose(after.forces[0], before.forces[0], atol=1e-4)
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint(labeled, training, tmp_path):
-    stop = threading.Event()
+def trainings_in(directory):
+    """Processes of a training by id of their parent: itself, and those that read its data."""
+    found = subprocess.run(["pgrep", "-f", "backend.py train"], capture_output=True, text=True, check=False)
+    pids = [pid for pid in found.stdout.split() if Path(f"/proc/{pid}/cwd").resolve() == directory.resolve()]
+    parents = {pid: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] for pid in pids}
+    return {
+        "itself": [int(pid) for pid in pids if parents[pid] not in pids],
+        "what reads its data": [int(pid) for pid in pids if parents[pid] in pids],
+    }
+
+
+@pytest.mark.parametrize("victim", ["itself", "what reads its data"])
+def test_a_killed_training_goes_on_from_its_checkpoint(labeled, training, tmp_path, victim):
+    stop, killed = threading.Event(), []
 
     def kill():
         while not stop.wait(0.02):
             if (tmp_path / "try-0" / "checkpoint").exists():
-                found = subprocess.run(
-                    ["pgrep", "-f", "backend.py train"], capture_output=True, text=True, check=False
-                )
-                for pid in found.stdout.split():
-                    if Path(f"/proc/{pid}/cwd").resolve() == (tmp_path / "try-0").resolve():
-                        os.kill(int(pid), signal.SIGKILL)
-                        return
+                for pid in trainings_in(tmp_path / "try-0")[victim][:1]:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+                    return
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     files, attempts = trained(labeled, training.model_copy(update={"steps": 1100}), tmp_path)
     stop.set()
     thread.join()
+    assert killed
     assert [(a.status, a.resumed) for a in attempts] == [(TrainingStatus.COMPLETED, True)]
     assert files.curve["step"][-1] == 1100
     assert len(files.curve["step"]) == len(set(files.curve["step"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ _FRAMES, _PREDICTIONS, _TASK, _VERSIONS = "frames.npz", "predictions.npz", "task
 _CHECKPOINT = "model.ckpt"
 _NAN = "NaN detected"
 _KILLED = {-signal.SIGKILL, -signal.SIGTERM}
+_READER_LOST = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
+"""What PyTorch says when a process that reads data for it was killed; it ends with a status of its own."""
 _MAX_PARITY_FORCE = 1e-2  # eV/A; a table or a conversion gone wrong is off by orders of magnitude more
 _DIVERGED_FORCE = 3.0
 """Training force RMSE over that of zero forces at which a training has diverged [1]."""
@@ -210,6 +213,12 @@ def _finite(frame: Atoms) -> bool:
     return all(np.isfinite(value).all() for value in values)
 
 
+def _killed(done: Finished) -> bool:
+    return done.returncode in _KILLED or (
+        done.returncode != 0 and _READER_LOST.search(cause_of(done)) is not None
+    )
+
+
 def _covers(sel: Sequence[int], needed: Sequence[int]) -> bool:
     return all(have >= need for have, need in zip(sel, needed, strict=True))
 
@@ -255,11 +264,12 @@ class _Try:
         write_frames(sample, place / _FRAMES)
         (place / "input.json").write_text(json.dumps(content, indent=1))
         done = self._resume(compress=compressible(content))
-        if done.returncode in _KILLED:
+        if _killed(done):
             # Once more from its last checkpoint: whoever has killed it, it was not the training itself.
             done = self._resume(compress=compressible(content))
-        if done.returncode in _KILLED:
-            msg = f"the training was killed twice (signal {-done.returncode})"
+        if _killed(done):
+            how = cause_of(done) if done.returncode > 0 else f"signal {-done.returncode}"
+            msg = f"the training was killed twice ({how})"
             remedy = (
                 "look at the memory of the machine, then run it again: it goes on from its last checkpoint"
             )
@@ -292,7 +302,7 @@ class _Try:
         checkpoint = self.place / "checkpoint"
         self.resumed = checkpoint.exists()
         done = self._train(compress=compress)
-        if self.resumed and done.returncode not in {0, *_KILLED} and _NAN not in cause_of(done):
+        if self.resumed and done.returncode and not _killed(done) and _NAN not in cause_of(done):
             # A kill in the middle of writing leaves half a checkpoint: that is no reason for a lower rate.
             checkpoint.unlink()
             self.resumed = False
