@@ -42,6 +42,7 @@ from laoc_flows.schemas.label import FrameSet, LabelBatch, LabelStatus
 from laoc_flows.schemas.learning import Probe, TrustLevels
 from laoc_flows.schemas.potential import PotentialDocument, TrainingOutcome, TrainingStatus
 from laoc_flows.schemas.probe import ProbeDocument
+from laoc_flows.schemas.protocol import PairDistances
 from laoc_flows.store.stored import plain
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.yaml"
@@ -290,6 +291,27 @@ def test_a_run_that_leaves_physics_is_cut_there_and_harvested(campaign, first, s
     if found.trajectory is not None:
         frames = Trajectory.read(fetch_file(found.trajectory, workspace / "cut.h5"))
         assert frames.n_frames == report.n_frames - report.n_cut
+
+
+def test_a_melt_that_evaporates_is_cut_before_gas_is_labeled(campaign, first, start):
+    file, store = campaign
+    _, potential, _ = first
+    pulled = file.learning.exploration.model_copy(
+        update={
+            "temperatures": (2500.0,),
+            "melt_time": 1.0,
+            "frame_interval": 0.02,
+            "volume_scales": (),
+            "pressures": (-10.0,),
+        }
+    )
+    selection = file.learning.selection.model_copy(update={"distance_floor": PairDistances(distances={})})
+    found = explore(
+        potential, file.spec(), store, start, iteration=9, exploration=pulled, selection=selection
+    )
+    assert "evaporates" in found.status
+    (report,) = found.strata
+    assert 0 < report.n_cut < report.n_frames
 
 
 def killer(pattern, times):

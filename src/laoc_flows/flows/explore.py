@@ -27,6 +27,9 @@ from laoc_flows.settings import Settings
 
 _RUNAWAY = 3.0
 """Kinetic temperature over the hottest target at which a trajectory has left physics [1]."""
+_EVAPORATED = 2.0
+"""Volume over that of the first frame beyond which a cell is no melt any more: gas teaches nothing about glasses, and its
+labels are the dearest [1]."""
 
 
 @dataclass
@@ -72,7 +75,7 @@ class ExploreMaker(LaocMaker):
         key = digest_json(
             [
                 *(potential.key, start.sha256, settings.model_dump(), selection.model_dump(), seed),
-                *([level.model_dump() for level in levels], "explore/r2"),
+                *([level.model_dump() for level in levels], "explore/r3"),
             ]
         )
         if (done := finished(ExplorationDocument, "exploration", key)) is not None:
@@ -159,6 +162,7 @@ def _harvest(run: LammpsRun, settings: Exploration, selection: Selection) -> _Ha
     floors = selection.distance_floor.distances
     limit = _RUNAWAY * max(settings.temperatures)
     last = 0
+    largest = _EVAPORATED * abs(np.linalg.det(run.stages[0].cells[0])) if run.stages else 0.0
     for part in run.stages:
         hot = dict(zip(part.column("step").astype(int), part.column("temperature"), strict=True))
         for step, positions, cell in zip(part.steps, part.positions, part.cells, strict=True):
@@ -172,6 +176,11 @@ def _harvest(run: LammpsRun, settings: Exploration, selection: Selection) -> _Ha
             deviation = run.deviation[int(step)]
             if ratio < 1.0:
                 harvest.cut = f"{contact} is inside its floor at {step * settings.time_step / 1000:.2f} ps"
+            elif frame.get_volume() > largest:
+                harvest.cut = (
+                    f"the cell has more than {_EVAPORATED:g} times its volume at {step * settings.time_step / 1000:.2f} ps: "
+                    "the melt evaporates"
+                )
             elif hot.get(int(step), 0.0) > limit:
                 harvest.cut = f"{hot[int(step)]:.0f} K at {step * settings.time_step / 1000:.2f} ps"
             elif not np.isfinite(deviation):
