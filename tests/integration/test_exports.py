@@ -94,6 +94,54 @@ def test_what_is_read_is_what_was_computed(store, tmp_path, fmt):
             np.testing.assert_allclose(virial, -stress, atol=1e-5)
 
 
+def test_another_campaign_with_the_same_labels_changes_neither_split_nor_trajectory(
+    store, job_store, tmp_path
+):
+    before = export_labels(store, tmp_path / "before")
+    # What tests the one is training data of the other, and the other way round.
+    run(
+        job_store,
+        [
+            with_stress(job_store, batch(job_store, A, [0.5, 0.6], campaign="two", replica=7), 3),
+            with_stress(job_store, batch(job_store, B, [0.1], campaign="two", held_out=True, replica=8), 2),
+        ],
+        "two",
+    )
+    store.build()
+    after = export_labels(store, tmp_path / "after", "campaign_id = one")
+    assert before["counts"] == {"train": 5, "test": 2}
+    assert after["counts"] == {"train": 4, "test": 3}
+    assert after["digest"] == before["digest"]
+    held_out = read(tmp_path / "after" / "test" / "labels.extxyz", index=":")
+    assert {atoms.info["trajectory_id"] for atoms in held_out} == {
+        f"one/seed/{A}/i0/r2",
+        f"one/seed/{B}/i0/r1",
+    }
+    # Also where all of it is built anew.
+    store.build(rebuild=True)
+    assert export_labels(store, tmp_path / "anew", "campaign_id = one") == after
+
+
+def test_trajectories_of_two_campaigns_are_two(store, job_store, tmp_path):
+    run(job_store, [with_stress(job_store, batch(job_store, A, [0.8], campaign="two"), 4)], "two")
+    store.build()
+    assert export_labels(store, tmp_path / "set")["trajectories"] == {"train": 3, "test": 1}
+
+
+def test_the_same_numbers_under_two_levels_of_theory_do_not_go_together(store, job_store, tmp_path):
+    there = with_stress(job_store, batch(job_store, A, [0.1, 0.2, 0.3]), 1)
+    records = tuple(each.model_copy(update={"key": f"other-{each.key}"}) for each in there.records)
+    other = there.model_copy(
+        update={"key": "other", "campaign_id": "two", "level_of_theory": "other/r1", "records": records}
+    )
+    run(job_store, [other], "two")
+    store.build()
+    with pytest.raises(QueryError, match=f"3 of 'other/r1', 7 of '{THEORY}'"):
+        export_labels(store, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    assert len({id(atoms) for atoms in store.labels()}) == 10
+
+
 def _systems(folder, fmt):
     if fmt == "deepmd/npy/mixed":
         return list(dpdata.MultiSystems().load_systems_from_file(str(folder), fmt=fmt))

@@ -383,6 +383,21 @@ def test_a_geometry_with_two_energies_is_refused(store, tmp_path):
         bring(store, "mine", [path])
 
 
+def test_another_energy_than_the_store_has_is_refused(store, tmp_path):
+    frames = trajectory(A, 2, 1)
+    bring(store, "mine", [as_extxyz(tmp_path / "a.extxyz", frames)])
+    before = n_documents(store)
+    frames[1].calc.results["energy"] += 1.0
+    other = as_extxyz(tmp_path / "b.extxyz", frames)
+    with pytest.raises(
+        InputError, match=r"b\.extxyz: frame 1: its energy is .* in the store, at 'vasp/PBE-D3"
+    ):
+        bring(store, "yours", [other])
+    assert n_documents(store) == before
+    # At another level of theory it is another label.
+    assert bring(store, "yours", [other], level_of_theory="vasp/other").dataset.n_train == 2
+
+
 def test_long_trajectories_are_several_batches_of_one_trajectory(store, tmp_path, monkeypatch):
     monkeypatch.setattr(imports, "BATCH_SIZE", 2)
     path = as_extxyz(tmp_path / "a.extxyz", trajectory(A, 5, 1))
@@ -483,6 +498,9 @@ def changed(kind):
     elif kind == "positions":
         atoms.positions[0, 0] = np.nan
     results = atoms.calc.results
+    if kind.startswith("nan "):
+        name = kind.split()[1]
+        results[name] = results[name] * np.nan
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 
@@ -498,6 +516,9 @@ def changed(kind):
         ("isolated", "it is not periodic in three directions"),
         ("flat", "it is not periodic in three directions"),
         ("positions", "positions or cell are not finite numbers"),
+        ("nan energy", "its energy is not a finite number"),
+        ("nan forces", "its forces are not finite numbers"),
+        ("nan stress", "its stress is not finite"),
     ],
 )
 def test_a_frame_that_is_no_label_is_named_and_nothing_is_written(store, tmp_path, kind, told):
@@ -536,22 +557,20 @@ def test_labels_beyond_the_limits_stay_as_typed_outcomes(store, tmp_path):
     frames = trajectory(A, 9, 1)
     frames[1].calc.results["forces"][0, 0] = 60.0
     frames[2].calc.results["energy"] = 3.0
-    frames[3].calc.results["forces"][0, 0] = np.nan
     frames[4].positions[1] = frames[4].positions[0] + [0.5, 0, 0]
     frames[5].calc.results["energy"] -= 3.0 * len(frames[5])
     results = frames[4].calc.results
     frames[4].calc = SinglePointCalculator(frames[4], **results)
     document = bring(store, "mine", [as_extxyz(tmp_path / "a.extxyz", frames)])
-    assert document.dataset.n_train == 4
+    assert document.dataset.n_train == 5
     assert document.rejected == {
-        "crashed": 1,
         "rejected: distance": 1,
         "rejected: energy": 2,
         "rejected: force": 1,
     }
     row = store.docs_store.query_one({"output.schema_name": "label_batch"})
     batch = LabelBatch.model_validate(plain(row["output"]))
-    assert [record.index for record in batch.records] == [0, None, None, None, None, None, 1, 2, 3]
+    assert [record.index for record in batch.records] == [0, None, None, 1, None, None, 2, 3, 4]
     before = n_documents(store)
     assert bring(store, "mine", [tmp_path / "a.extxyz"]) == document
     assert n_documents(store) == before

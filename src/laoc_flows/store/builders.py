@@ -7,6 +7,7 @@ twice, or at once in two places, makes no second copy. Documents hold what their
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from jobflow import JobStore
@@ -73,13 +74,14 @@ class LabelBuilder(OutputBuilder):
     """Label batches, also those harvested from dynamics -> ``labels``, one document for every label.
 
     The key of a label is its content: geometry and level of theory. A label that two campaigns asked for is one
-    document that names both in `campaign_ids`; provenance and shard are those of the batch that was built last.
-    A converged outcome replaces a failed one and is never replaced by one. `handlers` are those of custodian that
+    document that names both in `campaign_ids`; provenance and shard are those of the converged batch that was built
+    first, and it is held out if any of them holds it out: what tests one potential is never training data of
+    an export. A converged outcome replaces a failed one and is never replaced. `handlers` are those of custodian that
     fired, each once.
     """
 
     collection: ClassVar[str] = "labels"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     origins: ClassVar[tuple[Source, ...]] = (
         Source("output", "label_batch"),
         Source("output.labels", "label_batch"),
@@ -101,8 +103,13 @@ class LabelBuilder(OutputBuilder):
         for record in batch.records:
             handlers = list(dict.fromkeys(each.handler for each in record.corrections))
             fields = common | record.model_dump(mode="json", exclude={"key"}) | {"handlers": handlers}
-            final = record.status is LabelStatus.CONVERGED
-            yield _upsert(record.key, fields if final else {}, job, {} if final else fields)
+            if record.status is not LabelStatus.CONVERGED:
+                yield _upsert(record.key, {}, job, fields)
+                continue
+            fields |= {"completed_at": job.completed_at}
+            del fields["held_out"]
+            yield replace(_upsert(record.key, {}, job), ever={"held_out": batch.provenance.held_out})
+            yield Upsert(record.key, fields, unless={"status": record.status.value})
 
 
 class IterationBuilder(OutputBuilder):

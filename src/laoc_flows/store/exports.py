@@ -79,6 +79,9 @@ def export_labels(
         names = ", ".join(f"{n} of {level!r}" for level, n in sorted(levels.items()))
         msg = f"labels of different levels of theory never go together: {names}"
         raise QueryError(msg, remedy="name one with --where \"level_of_theory = '...'\"")
+    for atoms in frames:
+        # Campaigns number their trajectories alike.
+        atoms.info["trajectory_id"] = f"{atoms.info.pop('campaign_id')}/{atoms.info['trajectory_id']}"
     parts = {
         "train": [atoms for atoms in frames if not atoms.info["held_out"]],
         "test": [atoms for atoms in frames if atoms.info["held_out"]],

@@ -145,6 +145,13 @@ def _checked(
     push = np.asarray(forces, dtype=np.float64)
     if push.shape != (len(atoms), 3) or tensor.shape != (6,):
         return bad("forces or stress of a wrong shape", composition_id=composition_id)
+    for name, numbers, told in (
+        ("energy", np.asarray(energy, dtype=np.float64), "is not a finite number"),
+        ("forces", push, "are not finite numbers"),
+        ("stress", tensor, "is not finite"),
+    ):
+        if not np.isfinite(numbers).all():
+            return bad(f"{name} not finite", f"its {name} {told}", composition_id)
     labeled = Atoms(symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
     labeled.calc = SinglePointCalculator(labeled, energy=float(energy), forces=push, stress=tensor)
     return FileFrame(where, labeled, composition_id, info=known)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from jobflow import JobStore
 
 from laoc_flows.blobs import put_blob
+from laoc_flows.engines.known_labels import known_points
 from laoc_flows.errors import InputError
 from laoc_flows.frames import MEDIA_TYPE, encode_frames
 from laoc_flows.schemas.base import Provenance
@@ -102,12 +103,14 @@ def order_import(store: JobStore, read: ReadImport) -> ImportOrder:
     Raises
     ------
     InputError
-        If the name stands for other labels already: an import may grow, and nothing else.
+        If the name stands for other labels already: an import may grow, and nothing else; or if the store has another
+        energy for one of the geometries at this level of theory.
     """
     facts = read.facts
     known = imported_batches(store, facts.name)
     there = {record.key: _There(batch.provenance, record) for batch in known for record in batch.records}
     _check_growth(read, known, there)
+    _check_energies(store, read, there)
     replicas: Counter[str] = Counter()
     for batch in known:
         place = batch.provenance
@@ -144,6 +147,30 @@ def _provenance(name: str, trajectory: ImportTrajectory, replicas: Counter[str])
         replica=replica,
         held_out=trajectory.held_out,
     )
+
+
+def _check_energies(store: JobStore, read: ReadImport, there: dict[str, _There]) -> None:
+    """Raise where another import or a campaign has another energy for the same geometry and level of theory."""
+    given = [
+        label for trajectory in read.trajectories for label in trajectory.labels if label.key not in there
+    ]
+    known = known_points(store, [label.key for label in given])
+    for label in given:
+        old = known.get(label.key)
+        if (
+            old is not None
+            and old.energy is not None
+            and energies_differ(label.energy, old.energy, len(label.atoms))
+        ):
+            msg = (
+                f"its energy is {label.energy:.4f} eV, and {old.energy:.4f} eV in the store, "
+                f"at {read.facts.level_of_theory!r:.100}"
+            )
+            raise InputError(
+                msg,
+                where=label.where,
+                remedy="mend the file, or name another level of theory for these labels",
+            )
 
 
 def _check_growth(read: ReadImport, known: Sequence[LabelBatch], there: dict[str, _There]) -> None:

@@ -98,23 +98,34 @@ class Upsert:
         Fields to set only if the document is new.
     members : dict
         Fields that are sets, with what to add to each.
+    ever : dict
+        Fields that are true as soon as one upsert has said so.
+    unless : dict
+        Fields and values: a document that has one of them stays as it is. The time is then stamped by another upsert of
+        the same key, which comes before.
     """
 
     key: str
     fields: dict[str, Any] = field(default_factory=dict)
     initial: dict[str, Any] = field(default_factory=dict)
     members: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ever: dict[str, bool] = field(default_factory=dict)
+    unless: dict[str, Any] = field(default_factory=dict)
 
     def operation(self) -> UpdateOne:
         """Give the upsert for pymongo; the server stamps the time."""
-        change: dict[str, Any] = {"$currentDate": {"last_updated": True}}
+        change: dict[str, Any] = {} if self.unless else {"$currentDate": {"last_updated": True}}
         if self.fields:
             change["$set"] = self.fields
         if self.initial:
             change["$setOnInsert"] = self.initial
         if self.members:
             change["$addToSet"] = {name: {"$each": list(each)} for name, each in self.members.items()}
-        return UpdateOne({"key": self.key}, change, upsert=True)
+        if self.ever:
+            change["$max"] = self.ever
+        # Where a document has it, the filter finds none and the insert meets its key: `write` leaves it.
+        other = {name: {"$ne": value} for name, value in self.unless.items()}
+        return UpdateOne({"key": self.key, **other}, change, upsert=True)
 
 
 @dataclass(frozen=True)

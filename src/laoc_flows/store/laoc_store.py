@@ -349,8 +349,8 @@ class LaocStore:
         Returns
         -------
         list of ase.Atoms
-            In the order of the query; ``info`` has the key, composition and trajectory of each, and whether it
-            is held out.
+            In the order of the query; ``info`` has the key, campaign, composition and trajectory of each, and whether
+            it is held out.
 
         Raises
         ------
@@ -369,11 +369,14 @@ class LaocStore:
             if shard.sha256 not in frames:
                 frames[shard.sha256] = decode_frames(get_blob(self.job_store, shard))
             try:
-                atoms = frames[shard.sha256][row["index"]]
+                shared = frames[shard.sha256][row["index"]]
             except (IndexError, TypeError):
                 msg = f"label {row['key'][:12]} is not in its shard {shard.sha256[:12]}"
                 raise ServiceError(msg, remedy="restore the store from a backup") from None
-            names = ("key", "composition_id", "trajectory_id", "held_out", "level_of_theory")
+            names = ("key", "campaign_id", "composition_id", "trajectory_id", "held_out", "level_of_theory")
+            # Two labels may have one frame: the same numbers under two levels of theory.
+            atoms = shared.copy()
+            atoms.calc = shared.calc
             atoms.info.update({name: row[name] for name in names})
             found.append(atoms)
         return found
