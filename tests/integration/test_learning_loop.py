@@ -153,6 +153,19 @@ def test_the_loop_ends_in_a_verdict_with_its_reasons_levels_and_decisions(campai
     assert file.learning.max_iterations == 2
 
 
+def test_the_levels_are_not_those_of_a_committee_of_another_campaign(campaign, first):
+    file, store = campaign
+    dataset, potential, _ = first
+    batches = outputs(store, "label_batch", LabelBatch)
+    asked = [each for each in batches if any(record.deviation is not None for record in each.records)]
+    blob = put_blob(store, b"start", MEDIA_TYPE)
+    for taken_over in (False, True):
+        state = LoopState(dataset=dataset, starts={COMPOSITION: [blob]}, iteration=1, taken_over=taken_over)
+        response = run(extend_dataset(file.spec(), potential, asked, state), store)
+        (levels,) = (work for work, _ in response.addition.iterflow() if work.name == "calibrate i1")
+        assert (levels.function_args[2] is None) is taken_over
+
+
 def test_another_seed_comes_to_the_same_verdict_for_the_same_reasons(campaign, workspace):
     """Other packings, velocities, weights and choices: nothing of that decides whether the loop has converged."""
     _, store = campaign

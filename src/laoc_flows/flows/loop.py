@@ -98,8 +98,8 @@ def calibrate_levels(
 ) -> CalibrationDocument:
     """Trust levels of this iteration.
 
-    They come from the labels that the potential before asked for, and where these are too few from the held-out labels
-    as well, for which the committee's deviation and the error are both known.
+    They come from the labels that the potential before asked for, unless it was taken over from another campaign, and
+    where these are too few from the held-out labels as well, for which the committee's deviation and the error are both known.
 
     Parameters
     ----------
@@ -288,6 +288,7 @@ def _concluded(
                 "iteration": state.iteration + 1,
                 "parent": potential,
                 "reuse": False,
+                "taken_over": state.reuse,
                 "previous": choice.strata,
                 "spent": spent,
             }
@@ -344,7 +345,9 @@ def extend_dataset(
     """
     potential, state = held(PotentialDocument, potential), held(LoopState, state)
     check_quorum(spec, batches, least=FEW)
-    errors = errors_of_labels(spec.learning, potential, batches, state.previous)
+    # What a committee of another campaign says is worth something else: it may have more models, or smaller ones.
+    asked = not state.taken_over
+    errors = errors_of_labels(spec.learning, potential, batches, state.previous) if asked else []
     following = state.model_copy(
         update={
             "dataset": state.dataset.extended(batches),

@@ -100,6 +100,9 @@ class LoopState(Model):
     reuse: bool = Field(
         False, description="whether the parent is the potential of this iteration: nothing new to train on"
     )
+    taken_over: bool = Field(
+        False, description="whether the potential of the iteration before was made by another campaign"
+    )
     previous: tuple[StratumReport, ...] = Field((), description="strata of the iteration before")
     errors: BlobRef | None = Field(
         None, description="JSON of the errors of the potential before on the labels that it asked for"
