@@ -243,12 +243,13 @@ def test_the_commands(store, workspace, tmp_path, monkeypatch):
     assert f"{A}" in shown.output
     assert "0.1" in shown.output
     compared = laoc("potential", "compare", "p0", "p1")
+    assert "force RMSE [eV/A]" in compared.output
     rows = [line.split() for line in compared.output.splitlines() if line.startswith("x")]
     assert [row[:3] for row in rows] == [
-        [B, "p0", "0.3"],
-        [B, "p1", "0.2"],
-        [A, "p0", "0.2"],
-        [A, "p1", "0.1"],
+        [B, "p0", "0.300(20)"],
+        [B, "p1", "0.200(20)"],
+        [A, "p0", "0.200(20)"],
+        [A, "p1", "0.100(20)"],
     ]
     assert laoc("potential", "export", "p1", tmp_path / "p").exit_code == 0
     wrong = laoc("potential", "show", "nothing")

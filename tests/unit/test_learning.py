@@ -132,6 +132,14 @@ def held_out(rmse):
 LEARNING = Learning(targets=Targets(force_rmse=0.1, candidate_share=0.01), max_iterations=8, probe=None)
 
 
+def test_runs_that_were_cut_are_told_from_frames_that_the_committee_does_not_agree_on():
+    some = stratum(0.02).model_copy(update={"n_cut": 100, "n_frames": 1100})
+    lost = stratum(0.0, 900.0).model_copy(update={"n_cut": 1000, "n_accurate": 0, "max_deviation": None})
+    reasons = " | ".join(judge(1, LEARNING, [some, lost], [some, lost], {"c": held_out(0.01)}).reasons)
+    assert "11% of the frames at 300 K are not agreed on, 9% for runs that were cut" in reasons
+    assert "all runs at 900 K were cut before they came there" in reasons
+
+
 @pytest.mark.parametrize(
     ("now", "before", "rmse", "iteration", "verdict", "reason"),
     [

@@ -48,6 +48,9 @@ def paths(value):
 # -- where -----------------------------------------------------------------------------------------------------
 
 
+ID = "tiny-0123456789ab"
+
+
 @pytest.mark.parametrize("text", ["", "  ", "\n"])
 def test_no_condition_is_no_filter(text):
     assert parse_where("structures", text) == {}
@@ -75,8 +78,10 @@ def test_no_condition_is_no_filter(text):
         ("structures", "o_to_cl=none", {"o_to_cl": {"$eq": None}}),
         ("structures", "reason='none'", {"reason": {"$eq": "none"}}),
         ("structures", "potential_key != null", {"potential_key": {"$ne": None}}),
-        ("structures", "campaign_id=tiny-0a", {"campaign_ids": {"$eq": "tiny-0a"}}),
-        ("compositions", "campaign_id=tiny-0a", {"campaign_id": {"$eq": "tiny-0a"}}),
+        ("structures", f"campaign_id={ID}", {"campaign_ids": {"$eq": ID}}),
+        ("compositions", f"campaign_id!={ID}", {"campaign_id": {"$ne": ID}}),
+        ("structures", "campaign_id=a.b", {"campaign_ids": {"$regex": r"^a\.b(-[0-9a-f]{12})?$"}}),
+        ("labels", "campaign_id!=b", {"campaign_ids": {"$not": {"$regex": "^b(-[0-9a-f]{12})?$"}}}),
         ("structures", "composition_id=x1.000-y0.750", {"composition_id": {"$eq": "x1.000-y0.750"}}),
         ("labels", "held_out=true", {"held_out": {"$eq": True}}),
         ("labels", "held_out!=yes", {"held_out": {"$eq": False}}),

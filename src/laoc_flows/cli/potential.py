@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from laoc_flows.cli.console import console, fails_clearly, say
 from laoc_flows.cli.options import WorkspaceOption, open_workspace
+from laoc_flows.store.columns import concise
 
 potential = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +23,7 @@ potential = typer.Typer(
 _KEY = 12
 _ERRORS = {
     "force_rmse": "force RMSE [eV/A]",
-    "zero_force_rmse": "of zero forces",
+    "zero_force_rmse": "of zero forces [eV/A]",
     "energy_rmse": "energy RMSE [eV/atom]",
     "energy_bias": "energy bias [eV/atom]",
     "stress_rmse": "stress RMSE [GPa]",
@@ -157,14 +159,16 @@ def _errors(found: Mapping[str, Mapping[str, Any]]) -> Table:
     if several:
         table.add_column("potential", no_wrap=True)
     for title in _ERRORS.values():
-        table.add_column(title, justify="right")
+        # As text: a unit in brackets would be taken for a style.
+        table.add_column(Text(title), justify="right")
     for composition in sorted({name for each in found.values() for name in each["held_out"]}):
         for key, each in found.items():
             errors = each["held_out"].get(composition)
-            cells = [_number(errors[name]) if errors else "-" for name in _ERRORS]
+            cells = [_number(errors, name) if errors else "-" for name in _ERRORS]
             table.add_row(composition, *([key] if several else []), *cells)
     return table
 
 
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.3g}"
+def _number(errors: Mapping[str, Any], name: str) -> str:
+    value = errors[name]
+    return str(value) if isinstance(value, int) else concise(value, errors.get(f"{name}_error"))

@@ -212,10 +212,10 @@ def columns_of(collection: str, rows: Sequence[Row]) -> tuple[Column, ...]:
     collection : str
         Name of the collection.
     rows : sequence of mapping
-        What will be printed: summaries of several campaigns name theirs.
+        What will be printed: summaries and potentials of several campaigns name theirs.
     """
     chosen = _COLUMNS[collection]
-    if collection == "compositions" and len({row.get("campaign_id") for row in rows}) > 1:
+    if collection in {"compositions", "potentials"} and len({row.get("campaign_id") for row in rows}) > 1:
         chosen = (_at("campaign_id", "campaign"), *chosen)
     return chosen
 

@@ -140,7 +140,10 @@ def _of_stratum(report: StratumReport, before: float | None, targets: Targets) -
     if report.max_deviation is not None and report.max_deviation < _NO_DEVIATION:
         return [f"the models of the committee are the same at {where}: that they agree says nothing"]
     if share >= targets.candidate_share:
-        return [f"{share:.0%} of the frames at {where} are not agreed on"]
+        if report.n_cut == report.n_frames:
+            return [f"all runs at {where} were cut before they came there"]
+        cut = f", {report.n_cut / report.n_frames:.0%} for runs that were cut" if report.n_cut else ""
+        return [f"{share:.0%} of the frames at {where} are not agreed on{cut}"]
     if before is None or before >= targets.candidate_share:
         return [f"agreement at {where} was seen once, not twice running"]
     return []

@@ -185,6 +185,9 @@ class IterationDocument(Document):
     n_train: int = Field(description="labels trained on")
     n_selected: int = Field(description="frames selected for labels in this iteration")
     spent: Spent = Field(default_factory=Spent, description="what the loop has used until now")
+    cut: dict[str, str] = Field(
+        default_factory=dict, description="why an exploration was cut, by its id, for those that were"
+    )
     composition_verdicts: dict[str, str] = Field(
         default_factory=dict, description="verdict by composition id, with the reason"
     )

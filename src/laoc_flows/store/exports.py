@@ -189,6 +189,8 @@ def export_potential(store: LaocStore, key: str, folder: Path) -> dict[str, Any]
     core = SoftCore.model_validate(potential["soft_core"])
     card = {
         "what": "committee of DeePMD models; each is to be used with the soft core, see in.potential",
+        "units": "force RMSE eV/angstrom; energies of held_out eV/atom; stress GPa; soft_core: prefactor eV, radii angstrom",
+        "held_out_is_of": "the first model with the soft core: the one that runs production",
         **{name: potential[name] for name in ("key", "level_of_theory", "iteration", "parent")},
         "campaign_ids": potential.get("campaign_ids", []),
         "dataset_digest": potential["dataset_digest"],
@@ -213,6 +215,8 @@ def export_potential(store: LaocStore, key: str, folder: Path) -> dict[str, Any]
             (made / name).write_bytes(data)
         lines = [
             f"# units metal, atom_style atomic; types 1 to {len(SPECIES)}: {' '.join(SPECIES)}",
+            "# To be included after read_data, in this folder: the model is named relative to it.",
+            "# The first model with the soft core; for the deviation of the committee name all models.",
             *interaction([Path(next(iter(models)))], core),
         ]
         (made / "in.potential").write_text("\n".join(lines) + "\n")

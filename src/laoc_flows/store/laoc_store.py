@@ -42,7 +42,7 @@ _DEFAULT_SORT = {
     "structures": "x,y,stage,replica,key",
     "transport": "x,y,replica,key",
     "labels": "x,y,trajectory_id,batch_key,index",
-    "potentials": "iteration,key",
+    "potentials": "campaign_id,iteration,key",
     "iterations": "campaign_id,iteration,key",
 }
 

@@ -35,6 +35,8 @@ _TOKEN: Final = re.compile(
 _NUMBER_START: Final = re.compile(r"[+-]?[.\d]")
 _EXAMPLE: Final = "for example: x>=0.5 and y=0.75 and status=glass"
 _NONE: Final = frozenset({"none", "null"})
+_CAMPAIGNS: Final = frozenset({"campaign_id", "campaign_ids"})
+_CAMPAIGN_ID: Final = re.compile(r"-[0-9a-f]{12}$")
 _FLAGS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 Condition = tuple[str, str, str, bool]
@@ -219,6 +221,10 @@ def _text_condition(field: Field, path: str, sign: str, literal: str) -> dict[st
     if sign in _MONGO:
         msg = f"{field.path} is text, for which {sign} has no meaning"
         raise QueryError(msg, remedy="use = != or ~ (contains)")
+    if path in _CAMPAIGNS and not _CAMPAIGN_ID.search(literal):
+        # A name stands for every campaign of that name; an import has no other.
+        named = {"$regex": f"^{re.escape(literal)}(-[0-9a-f]{{12}})?$"}
+        return {path: named if sign == "=" else {"$not": named}}
     return {path: {"$eq" if sign == "=" else "$ne": literal}}
 
 
