@@ -164,7 +164,7 @@ def _reading() -> Iterator[Callable[[str, int], None] | None]:
 def _summary(document: ImportDocument, n_new: int) -> str:
     facts, dataset = document.facts, document.dataset
     left_out = {
-        **({"there already": facts.n_duplicates} if facts.n_duplicates else {}),
+        **({"twice in the files": facts.n_duplicates} if facts.n_duplicates else {}),
         **facts.left_out,
         **document.rejected,
     }

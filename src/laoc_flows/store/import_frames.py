@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import tempfile
 import warnings
@@ -26,6 +27,7 @@ from laoc_flows.store.import_sources import Source
 _LEAST_VOLUME: Final = 1e-3  # A^3 per atom
 _FOREIGN: Final = "elements other than Li, Al, O and Cl"
 _UNCONVERGED: Final = "the SCF has not converged"
+_NAMELESS: Final = re.compile(r"Type_\d+")
 _BROKEN: Final = "the file breaks off here"
 
 
@@ -91,7 +93,8 @@ def read_source(source: Source, show: Show | None = None) -> list[list[FileFrame
     # Each parser has its own ways to fail on a file that is not what it is taken for.
     except Exception as error:  # noqa: BLE001
         told = str(error).strip().splitlines()
-        msg = f"this cannot be read as {source.fmt} ({': '.join([type(error).__name__, *told[:1]])[:200]})"
+        after = f" after frame {len(frames) - 1}" if frames else ""
+        msg = f"this cannot be read as {source.fmt}{after} ({': '.join([type(error).__name__, *told[:1]])[:200]})"
         raise InputError(msg, where=str(source.path), remedy="check the file and --format") from None
     if not frames:
         msg = f"there is no frame in it, read as {source.fmt}"
@@ -208,6 +211,11 @@ def _mixed(path: Path) -> Iterator[FileFrame]:
 def _of_system(where: str, data: dict[str, Any]) -> Iterator[FileFrame]:
     symbols = [data["atom_names"][index] for index in data["atom_types"]]
     _, problem, told = _composition(symbols)
+    if problem and any(_NAMELESS.fullmatch(name) for name in data["atom_names"]):
+        problem, told = (
+            "types without names",
+            "its types have no names: a type_map.raw with Li, Al, O and Cl is missing",
+        )
     periodic = not data.get("nopbc", False)
     for index, (cell, positions) in enumerate(zip(data["cells"], data["coords"], strict=True)):
         name = f"{where}: frame {index}"

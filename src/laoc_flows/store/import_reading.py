@@ -176,7 +176,7 @@ def _check_options(
         msg = "--test and --hold-out both say what is held out"
         raise InputError(msg, remedy="give one of them")
     if hold_out is not None and hold_out < _LEAST_HOLD_OUT:
-        msg = "every trajectory would be held out"
+        msg = "it holds out every so many-th trajectory, and not all of them"
         raise InputError(msg, where=f"--hold-out {hold_out}", remedy="give a number of at least 2")
 
 
@@ -235,9 +235,8 @@ def _agree(frames: Sequence[FileFrame], level: str) -> None:
         told = frame.info.get("level_of_theory")
         if told is not None and str(told) != level:
             msg = f"the file says that the label is of {str(told)!r:.200}, not of {level!r}"
-            raise InputError(
-                msg, where=frame.where, remedy="labels of different levels of theory never go together"
-            )
+            remedy = "labels of different levels of theory never go together: name the file's, or import it by another name"
+            raise InputError(msg, where=frame.where, remedy=remedy)
 
 
 def _held_out(parts: list[_Part], every: int | None) -> list[_Part]:

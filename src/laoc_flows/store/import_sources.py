@@ -111,6 +111,9 @@ def _card(folder: Path) -> Card | None:
             str(content.get("license", "not stated")),
             {name: int(n) for name, n in content["counts"].items()},
         )
+    except json.JSONDecodeError as error:
+        msg = f"this is no JSON (line {error.lineno}: {error.msg})"
+        raise InputError(msg, where=str(path), remedy="copy or export it again") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         msg = "this is not the card of exported labels"
         raise InputError(
