@@ -1,5 +1,6 @@
 """From the transport of several glasses to that of their composition."""
 
+import dataclasses
 from datetime import UTC, datetime
 
 import pytest
@@ -132,3 +133,5 @@ def test_the_reference_engine_s_runs_change_no_other_number():
     # A composition that has nothing else is not complete.
     only = summarize(sources(reference_structures=own))
     assert (only.status.value, only.n_glasses, only.density, only.formula) == ("in progress", 0, None, None)
+    # Of labels that were imported nothing more will come.
+    assert summarize(dataclasses.replace(sources(), campaign_id="import-mine")).status.value == "imported"

@@ -16,6 +16,7 @@ class CompositionStatus(StrEnum):
     COMPLETE = "complete"
     IN_PROGRESS = "in progress"
     REFUSED = "refused"
+    IMPORTED = "imported"
 
 
 class RateSummary(Model):
@@ -44,7 +45,8 @@ class CompositionSummary(Document):
     schema_version: int = Field(2, description="version of the document's layout")
     composition_id: str = Field(description="canonical composition id, for example 'x1.000-y0.750'")
     status: CompositionStatus = Field(
-        description="complete (at least one glass), refused (every production cell so far), or in progress"
+        description="complete (at least one glass), refused (every production cell so far), imported (labels of other "
+        "programs: nothing more will come), or in progress"
     )
     x: float = Field(description="Li per Al")
     y: float = Field(description="O per Al")

@@ -50,7 +50,7 @@ class CompositionBuilder(Builder):
     """
 
     collection: ClassVar[str] = "compositions"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = (("composition_id",), ("campaign_id",), ("x", "y"))
 
     def __init__(self, stores: Mapping[str, Any], target: Any, ledger: Any, chunk_size: int = 100) -> None:

@@ -120,7 +120,9 @@ def _label_card(
         "ranges": {
             "atoms": _range([len(atoms) for atoms in frames]),
             "energy_eV_per_atom": _range([atoms.get_potential_energy() / len(atoms) for atoms in frames]),
-            "largest_force_eV_per_angstrom": _range([np.abs(atoms.get_forces()).max() for atoms in frames]),
+            "largest_force_component_eV_per_angstrom": _range(
+                [np.abs(atoms.get_forces()).max() for atoms in frames]
+            ),
             "volume_angstrom3_per_atom": _range([atoms.get_volume() / len(atoms) for atoms in frames]),
             "potential_pressure_GPa": _range(pressures),
         },

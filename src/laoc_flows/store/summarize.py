@@ -12,6 +12,7 @@ from laoc_flows.analysis.transport.ensemble import CombinedResult, combine
 from laoc_flows.composition import Composition
 from laoc_flows.schemas.base import Measured
 from laoc_flows.schemas.glass import GlassStatus
+from laoc_flows.schemas.imported import import_id
 from laoc_flows.schemas.summary import CompositionStatus, CompositionSummary, RateSummary
 
 _WEAKEST_FIRST: Final = ("insufficient", "subdiffusive", "diffusive")
@@ -71,7 +72,8 @@ def summarize(sources: Sources) -> CompositionSummary:
     rate, (structures, transport) = next(iter(by_rate.items()), (None, ([], [])))
     reference = _sorted(sources.reference_structures), _sorted(sources.reference_transport)
     glasses, refused = _judged(structures)
-    status = CompositionStatus.IN_PROGRESS
+    imported = sources.campaign_id.startswith(import_id(""))
+    status = CompositionStatus.IMPORTED if imported else CompositionStatus.IN_PROGRESS
     if structures:
         status = CompositionStatus.COMPLETE if glasses else CompositionStatus.REFUSED
     first = (glasses or structures or [{}])[0]
