@@ -749,6 +749,13 @@ def test_documents_of_earlier_versions_are_read(store):
     assert "not agreed on" in printed(found)
 
 
+def test_runs_that_were_cut_are_told_with_their_reason(run):
+    assert "that were cut" not in printed(run)
+    why = f"explore/{A}/i2/r0: Cl-Cl 2.40 A is inside its floor at 1.80 ps"
+    last = run.last.model_copy(update={"cut": (why,)})
+    assert f"runs of iteration 2 that were cut\n{why}\n" in printed(LearningRun(CAMPAIGN, (last,)))
+
+
 def test_an_iteration_that_was_made_again_counts_once(run, store):
     last = run.last.model_copy(update={"key": "other", "n_selected": 99, "calibration": ()})
     again = LearningRun(CAMPAIGN, (last,), points=run.points)

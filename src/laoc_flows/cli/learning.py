@@ -135,8 +135,8 @@ def print_learning(run: LearningRun, out: Console) -> None:
         _section(out, title, _strata(last))
     if last.cut:
         out.print(Text(f"\nruns of iteration {last.iteration} that were cut"), soft_wrap=True)
-        for run_id, why in last.cut.items():
-            out.print(Text(f"{run_id}: {why}"), soft_wrap=True)
+        for line in last.cut:
+            out.print(Text(line), soft_wrap=True)
     if any(each.properties for each in run.iterations):
         _section(out, "properties of the models of the committee", _properties(run))
     doubted = list(_quarantined(run))

@@ -274,11 +274,11 @@ def _concluded(
         n_train=state.dataset.n_train,
         n_selected=choice.n_selected,
         spent=spent,
-        cut={
-            each.provenance.trajectory_id: each.status.removeprefix("cut: ")
+        cut=tuple(
+            f"{each.provenance.trajectory_id}: {each.status.removeprefix('cut: ')}"
             for each in explorations
             if each.status != "completed"
-        },
+        ),
         composition_verdicts=judgment.by_composition,
         calibration=calibration.calibration,
         calibration_points=calibration.points,

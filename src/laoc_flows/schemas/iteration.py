@@ -185,9 +185,7 @@ class IterationDocument(Document):
     n_train: int = Field(description="labels trained on")
     n_selected: int = Field(description="frames selected for labels in this iteration")
     spent: Spent = Field(default_factory=Spent, description="what the loop has used until now")
-    cut: dict[str, str] = Field(
-        default_factory=dict, description="why an exploration was cut, by its id, for those that were"
-    )
+    cut: tuple[str, ...] = Field((), description="explorations that were cut, each with the reason")
     composition_verdicts: dict[str, str] = Field(
         default_factory=dict, description="verdict by composition id, with the reason"
     )
