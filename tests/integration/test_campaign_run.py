@@ -18,11 +18,11 @@ SMALL = TINY.with_name("small.yaml")
 LAOC = [sys.executable, "-c", "from laoc_flows.cli.main import main; main()"]
 COLLECTIONS = ("structures", "labels", "potentials", "transport", "compositions")
 # What differs between two runs of the same campaign by its nature: when, where, under which job, and the bytes of
-# a TensorFlow graph, whose numbers are the same but whose nodes are written in any order; and how long it took. The builders' own digest
-# covers these.
+# a TensorFlow graph, whose numbers are the same but whose nodes are written in any order; how long it took, and whether a training
+# that was killed after its last step went on from there. The builders' own digest covers these.
 VOLATILE = {
     "_id", "uuid", "uuids", "last_updated", "built_at", "completed_at", "newest_source", "digest", "uri", "model",
-    "source_uuid", "source_uuids", "frozen", "core_hours",
+    "source_uuid", "source_uuids", "frozen", "core_hours", "resumed",
 }  # fmt: skip
 
 
