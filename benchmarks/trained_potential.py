@@ -54,7 +54,7 @@ WORK = Path(".trained_potential")
 START = "start.extxyz"
 SEED = 1
 PRESSURES = {300.0: 0.0, 600.0: 0.0, 900.0: 1.0, 1200.0: 1.0}
-"""Pressure [GPa] by temperature [K]: the two glasses keep the structure that they begin with, the two melts forget it."""
+"""Pressure [GPa] by temperature [K]: two glasses, and two melts, which forget where they began."""
 TIME_STEP, FRAME_EVERY = 2.0, 10
 SETTLE, NPT, NVT = 5000, 10_000, 5000
 """Steps at constant pressure before and during the average, and at constant volume."""
