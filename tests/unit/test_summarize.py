@@ -135,3 +135,5 @@ def test_the_reference_engine_s_runs_change_no_other_number():
     assert (only.status.value, only.n_glasses, only.density, only.formula) == ("in progress", 0, None, None)
     # Of labels that were imported nothing more will come.
     assert summarize(dataclasses.replace(sources(), campaign_id="import-mine")).status.value == "imported"
+    campaign = dataclasses.replace(sources(), campaign_id="import-mine-0123456789ab")
+    assert summarize(campaign).status.value == "in progress"

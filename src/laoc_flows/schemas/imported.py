@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from pydantic import Field
 
 from laoc_flows.schemas.base import Document, Model
@@ -13,6 +16,8 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,40}$"
 
 STAGE = "import"
 """Stage of the trajectories of an import."""
+CAMPAIGN_ID: Final = re.compile(r"-[0-9a-f]{12}$")
+"""End of the id of a campaign: the digest of its file. Names have none, and neither have imports."""
 
 
 def import_id(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from laoc_flows.composition import as_fraction
 from laoc_flows.errors import CompositionError, QueryError
+from laoc_flows.schemas.imported import CAMPAIGN_ID
 from laoc_flows.store.catalog import TOLERANT, Field, fields_of, resolve
 
 TOLERANCE: Final = 1e-9
@@ -36,7 +37,6 @@ _NUMBER_START: Final = re.compile(r"[+-]?[.\d]")
 _EXAMPLE: Final = "for example: x>=0.5 and y=0.75 and status=glass"
 _NONE: Final = frozenset({"none", "null"})
 _CAMPAIGNS: Final = frozenset({"campaign_id", "campaign_ids"})
-_CAMPAIGN_ID: Final = re.compile(r"-[0-9a-f]{12}$")
 _FLAGS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 Condition = tuple[str, str, str, bool]
@@ -221,7 +221,7 @@ def _text_condition(field: Field, path: str, sign: str, literal: str) -> dict[st
     if sign in _MONGO:
         msg = f"{field.path} is text, for which {sign} has no meaning"
         raise QueryError(msg, remedy="use = != or ~ (contains)")
-    if path in _CAMPAIGNS and not _CAMPAIGN_ID.search(literal):
+    if path in _CAMPAIGNS and not CAMPAIGN_ID.search(literal):
         # A name stands for every campaign of that name; an import has no other.
         named = {"$regex": f"^{re.escape(literal)}(-[0-9a-f]{{12}})?$"}
         return {path: named if sign == "=" else {"$not": named}}

@@ -12,7 +12,7 @@ from laoc_flows.analysis.transport.ensemble import CombinedResult, combine
 from laoc_flows.composition import Composition
 from laoc_flows.schemas.base import Measured
 from laoc_flows.schemas.glass import GlassStatus
-from laoc_flows.schemas.imported import import_id
+from laoc_flows.schemas.imported import CAMPAIGN_ID, import_id
 from laoc_flows.schemas.summary import CompositionStatus, CompositionSummary, RateSummary
 
 _WEAKEST_FIRST: Final = ("insufficient", "subdiffusive", "diffusive")
@@ -72,7 +72,8 @@ def summarize(sources: Sources) -> CompositionSummary:
     rate, (structures, transport) = next(iter(by_rate.items()), (None, ([], [])))
     reference = _sorted(sources.reference_structures), _sorted(sources.reference_transport)
     glasses, refused = _judged(structures)
-    imported = sources.campaign_id.startswith(import_id(""))
+    # A campaign of such a name has the digest of its file in its id.
+    imported = sources.campaign_id.startswith(import_id("")) and not CAMPAIGN_ID.search(sources.campaign_id)
     status = CompositionStatus.IMPORTED if imported else CompositionStatus.IN_PROGRESS
     if structures:
         status = CompositionStatus.COMPLETE if glasses else CompositionStatus.REFUSED
