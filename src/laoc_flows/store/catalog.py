@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -108,11 +108,14 @@ class Field:
         Names to follow in a document; a name may hold dots (composition ids do).
     kind : str
         How it is compared and written.
+    choices : tuple of str, optional
+        All values that it can have; empty where any text will do.
     """
 
     path: str
     parts: tuple[str, ...]
     kind: Kind
+    choices: tuple[str, ...] = ()
 
     @property
     def root(self) -> str:
@@ -142,7 +145,7 @@ def fields_of(collection: str) -> dict[str, Any]:
     """
     if collection not in COLLECTIONS:
         msg = f"there is no collection {_shown(collection)}"
-        raise QueryError(msg, remedy=_suggest(collection, list(COLLECTIONS), "collections"))
+        raise QueryError(msg, remedy=suggest(collection, list(COLLECTIONS), "collections"))
     return COLLECTIONS[collection]
 
 
@@ -165,14 +168,14 @@ def resolve(collection: str, path: str) -> Field:
     names = path.split(".")
     if names[0] not in fields:
         msg = f"{collection} have no field {_shown(path)}"
-        raise QueryError(msg, remedy=_suggest(names[0], sorted(fields), "fields"))
+        raise QueryError(msg, remedy=suggest(names[0], sorted(fields), "fields"))
     if len(names) > _MOST_NAMES or not all(_is_name(name) for name in names):
         msg = f"{_shown(path)} is not a field"
         raise QueryError(
             msg, remedy="write names with single dots between them, for example tetrahedra.AlCl4"
         )
     for parts, annotation in _walk(fields[names[0]], names[1:]):
-        return Field(path, (names[0], *parts), _kind(annotation))
+        return Field(path, (names[0], *parts), _kind(annotation), _choices(annotation))
     msg = f"{collection} have no field {_shown(path)}"
     within = _names_within(fields[names[0]])
     remedy = f"{names[0]} has: {', '.join(within)}" if within else f"{names[0]} has no fields of its own"
@@ -239,7 +242,15 @@ def _names_within(annotation: Any) -> list[str]:
     return []
 
 
-def _suggest(wrong: str, known: list[str], what: str) -> str:
+def _choices(annotation: Any) -> tuple[str, ...]:
+    for each in _alternatives(annotation):
+        if isinstance(each, type) and issubclass(each, Enum):
+            return tuple(str(choice.value) for choice in each)
+    return ()
+
+
+def suggest(wrong: str, known: Sequence[str], what: str) -> str:
+    """Remedy for a word that is not known: what is near, and all that there is."""
     near = difflib.get_close_matches(wrong[:100], known, n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{hint}{what}: {', '.join(known)}"

@@ -14,7 +14,7 @@ from typing import Any, Final
 from laoc_flows.composition import as_fraction
 from laoc_flows.errors import CompositionError, QueryError
 from laoc_flows.schemas.imported import CAMPAIGN_ID
-from laoc_flows.store.catalog import TOLERANT, Field, fields_of, resolve
+from laoc_flows.store.catalog import TOLERANT, Field, fields_of, resolve, suggest
 
 TOLERANCE: Final = 1e-9
 """Within which two values of x, y, O/Cl or Li/Al are equal [1]."""
@@ -221,6 +221,9 @@ def _text_condition(field: Field, path: str, sign: str, literal: str) -> dict[st
     if sign in _MONGO:
         msg = f"{field.path} is text, for which {sign} has no meaning"
         raise QueryError(msg, remedy="use = != or ~ (contains)")
+    if field.choices and literal not in field.choices:
+        msg = f"{field.path} is never {_shown(literal)}"
+        raise QueryError(msg, remedy=suggest(literal, field.choices, "~ finds a part; in quotes it is one of"))
     if path in _CAMPAIGNS and not CAMPAIGN_ID.search(literal):
         # A name stands for every campaign of that name; an import has no other.
         named = {"$regex": f"^{re.escape(literal)}(-[0-9a-f]{{12}})?$"}
