@@ -1,18 +1,27 @@
 """A trained potential against its reference: energy conservation, density and g(r) of a cell that both can run.
 
-    python benchmarks/trained_potential.py      # two and a half hours on two cores; goes on where it was
+    python benchmarks/trained_potential.py      # four hours on two cores; goes on where it was
 
-A campaign (`trained_potential.yaml`) learns one composition from a universal potential with short trainings, and another
-(`trained_potential_long.yaml`) begins with its labels and trains longer. The potential of its last iteration and the reference then run the cell
-from the same frame, the last of the held-out trajectory: at constant pressure, and at the reference's mean volume. The
-comparison is that of the property checks of the learning loop. Energy conservation is measured in LAMMPS without a
-thermostat. The workspace and the runs are in `.trained_potential`.
+A campaign (`trained_potential.yaml`) learns one composition from a universal potential with short trainings; the next two
+(`_long`, `_many`) begin with the labels before them, ask for more and train longer. The last potential is then held
+against the reference in three ways, by the tolerances of the learning loop:
+
+* runs: two melts, by each alone, from the last frame of the held-out trajectory; at constant pressure, and at the
+  reference's mean volume;
+* glasses: frames of the reference's own melt, which it quenches; both run each glass from there, so that the same
+  bonds are compared;
+* weights: frames of the model's melts are given the reference's weight, exp(-(U_reference - U_model) / kT), which turns
+  averages of the model into those of the reference. Both averages are over the same frames, so that their difference is
+  known far better than from two runs.
+
+Energy conservation is measured in LAMMPS without a thermostat. The workspace and the runs are in `.trained_potential`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -29,15 +38,15 @@ from ase import Atoms, units
 from ase.io import read, write
 from ase.io.lammpsdata import write_lammps_data
 
-from laoc_flows.analysis import Trajectory, block_average
+from laoc_flows.analysis import Trajectory, block_average, rdfs
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun
 from laoc_flows.engines.lammps import header, interaction, lammps_environment, lammps_program
 from laoc_flows.engines.lammps_engine import LammpsEngine
 from laoc_flows.engines.registry import parse_engine
-from laoc_flows.flows.probe import rdf_curves
+from laoc_flows.flows.probe import RDF_BIN, RDF_RANGE, rdf_curves
 from laoc_flows.learning.evaluate import predict
-from laoc_flows.learning.properties import MemberProperties, compare_density, compare_rdf
+from laoc_flows.learning.properties import Difference, MemberProperties, compare_density, compare_rdf
 from laoc_flows.process import run_program
 from laoc_flows.schemas.base import SPECIES, Measured
 from laoc_flows.schemas.learning import Probe
@@ -48,19 +57,28 @@ from laoc_flows.store.learning import learning_run
 from laoc_flows.store.workspace import Workspace
 
 HERE = Path(__file__).parent
-CAMPAIGNS = (HERE / "trained_potential.yaml", HERE / "trained_potential_long.yaml")
+CAMPAIGNS = tuple(HERE / f"trained_potential{name}.yaml" for name in ("", "_long", "_many"))
 RESULTS = HERE / "results" / "trained_potential.json"
 WORK = Path(".trained_potential")
 START = "start.extxyz"
 SEED = 1
-PRESSURES = {300.0: 0.0, 600.0: 0.0, 900.0: 1.0, 1200.0: 1.0}
-"""Pressure [GPa] by temperature [K]: two glasses, and two melts, which forget where they began."""
+PRESSURE = 1.0
+"""Of all runs [GPa]: at none, a cell of 22 atoms is so soft that its density drifts for as long as the reference can run."""
+MELTS = (900.0, 1200.0)
+GLASSES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+"""Frames of the reference's last melt, evenly spaced, that become glasses."""
+COLD, QUENCH, GLASS_SETTLE, GLASS_NPT = 300.0, 1500, 1000, 2000
+"""Temperature of the glasses [K], and steps of their quench, and at constant pressure before and during the average."""
+CONSERVED = (300.0, 600.0, 900.0, 1200.0)
 TIME_STEP, FRAME_EVERY = 2.0, 10
 SETTLE, NPT, NVT = 5000, 10_000, 5000
 """Steps at constant pressure before and during the average, and at constant volume."""
-LONGER = 4
-"""The model's runs over the reference's [1]: where both are ergodic, its errors are the smaller ones."""
-NVE_SETTLE, NVE_STEPS, NVE_STEP = 5000, 50_000, 1.0
+LONGER = 6
+"""The model's runs over the reference's [1]: its errors are the smaller ones."""
+WEIGHED, WEIGHED_EVERY, BLOCKS = 4000, 50, 20
+"""Frames of a model's melt that are given weights, steps between two of them, and blocks whose scatter is the error."""
+NVE_SETTLE, NVE_STEPS, NVE_STEP = 5000, 25_000, 1.0
+TOLERANCES = Probe()
 GRAM = 1e24 / units.mol
 """From amu per cubic angstrom to g/cm^3."""
 
@@ -119,43 +137,72 @@ def model_engine(place: Path) -> LammpsEngine:
 
 
 def run_at(
-    engine: Engine, atoms: Atoms, ensemble: str, temperature: float, steps: int, seed: int
+    engine: Engine,
+    atoms: Atoms,
+    ensemble: str,
+    temperatures: tuple[float, float],
+    steps: int,
+    seed: int,
+    every: int = FRAME_EVERY,
 ) -> SegmentRun:
     """Run one segment, or end the program with its failure."""
     segment = Segment(
         ensemble=ensemble,  # type: ignore[arg-type]
         n_steps=steps,
         time_step=TIME_STEP,
-        start_temperature=temperature,
-        end_temperature=temperature,
-        pressure=PRESSURES[temperature],
-        frame_every=FRAME_EVERY,
+        start_temperature=temperatures[0],
+        end_temperature=temperatures[1],
+        pressure=PRESSURE,
+        frame_every=every,
         seed=seed,
         time_limit=86400.0,
     )
     with tempfile.TemporaryDirectory() as directory:
         done = engine.run_segment(MDState(atoms), segment, Path(directory))
     if done.failure:
-        message = f"{engine.name} at {temperature:g} K, {ensemble}: {done.failure}"
+        message = f"{engine.name} at {temperatures[1]:g} K, {ensemble}: {done.failure}"
         raise RuntimeError(message)
     return done
 
 
-def at_pressure(engine: Engine, start: Atoms, temperature: float, factor: int) -> dict[str, Any]:
-    """Density at constant pressure, and the last frame."""
-    done = run_at(engine, start, "npt", temperature, SETTLE + factor * NPT, SEED)
-    kept = done.rows[:, 0] > SETTLE
+def reference_engine() -> Engine:
+    """What labels the data of the campaigns."""
+    return parse_engine(yaml.safe_load(CAMPAIGNS[0].read_text())["engine"])
+
+
+def trajectory_of(frames: Sequence[Atoms]) -> Trajectory:
+    """Frames of a run as the analysis takes them."""
+    return Trajectory(
+        frames[0].get_chemical_symbols(),
+        np.array([frame.positions for frame in frames]),
+        np.array([frame.cell.array for frame in frames]),
+        time_step=FRAME_EVERY * TIME_STEP / 1000,
+        continuous=True,
+    )
+
+
+def density_of(frames: Sequence[Atoms]) -> np.ndarray:
+    """Mass density of every frame [g/cm^3]."""
+    return np.array([frame.get_masses().sum() / frame.get_volume() * GRAM for frame in frames])
+
+
+def at_pressure(
+    engine: Engine, start: Atoms, temperature: float, settle: int, steps: int
+) -> tuple[dict[str, Any], list[Atoms]]:
+    """Density at constant pressure and the last frame; the frames of the average as well."""
+    done = run_at(engine, start, "npt", (temperature, temperature), settle + steps, SEED)
+    kept = done.rows[:, 0] > settle
     volume = done.rows[kept, 4]
     density = block_average(start.get_masses().sum() / volume * GRAM, "g/cm^3")
     last = done.state.atoms
-    return {
+    found = {
         "density": density.model_dump(),
         "volume": float(volume.mean()),
         "temperature": float(done.rows[kept, 1].mean()),
         "positions": last.positions.tolist(),
         "cell": last.cell.array.tolist(),
-        "frames": done.frames,
     }
+    return found, done.frames[settle // FRAME_EVERY :]
 
 
 def at_volume(
@@ -164,30 +211,22 @@ def at_volume(
     """Partial g(r) at a volume [A^3], from the last frame of the run at constant pressure."""
     atoms = Atoms(start.symbols, positions=found["positions"], cell=found["cell"], pbc=True)
     atoms.set_cell(atoms.cell.array * (volume / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
-    done = run_at(engine, atoms, "nvt", temperature, factor * NVT, SEED + 1)
-    frames = done.frames[len(done.frames) // 10 :]
-    trajectory = Trajectory(
-        frames[0].get_chemical_symbols(),
-        np.array([frame.positions for frame in frames]),
-        np.array([frame.cell.array for frame in frames]),
-        time_step=FRAME_EVERY * TIME_STEP / 1000,
-        continuous=True,
-    )
-    return rdf_curves(trajectory)
+    done = run_at(engine, atoms, "nvt", (temperature, temperature), factor * NVT, SEED + 1)
+    return rdf_curves(trajectory_of(done.frames[len(done.frames) // 10 :]))
 
 
 def reference_part(temperature: float, place: Path) -> dict[str, Any]:
-    """Density and g(r) of the reference."""
+    """Density and g(r) of a melt of the reference."""
     start = read(place / START)
-    engine = parse_engine(yaml.safe_load(CAMPAIGNS[0].read_text())["engine"])
-    found = at_pressure(engine, start, temperature, 1)
-    write(place / f"reference-{temperature:g}.extxyz", found.pop("frames"))
+    engine = reference_engine()
+    found, frames = at_pressure(engine, start, temperature, SETTLE, NPT)
+    write(place / f"reference-{temperature:g}.extxyz", frames)
     found["rdf"] = at_volume(engine, found, start, found["volume"], temperature, 1)
     return found
 
 
 def model_part(temperature: float, place: Path) -> dict[str, Any]:
-    """Density of the model, its g(r) at the volume of the reference, and its force error along the reference's run."""
+    """Density of a melt of the model, its g(r) at the volume of the reference, and its force error along the reference's run."""
     start = read(place / START)
     engine = model_engine(place)
     frames = read(place / f"reference-{temperature:g}.extxyz", index=":")
@@ -196,11 +235,97 @@ def model_part(temperature: float, place: Path) -> dict[str, Any]:
     errors = np.concatenate(answer.with_core(frames, engine.soft_core).forces) - np.concatenate(
         [frame.get_forces() for frame in frames]
     )
-    found = at_pressure(engine, start, temperature, LONGER)
-    found.pop("frames")
+    found, _ = at_pressure(engine, start, temperature, SETTLE, LONGER * NPT)
     volume = json.loads((place / f"reference-{temperature:g}.json").read_text())["volume"]
     found["rdf"] = at_volume(engine, found, start, volume, temperature, LONGER)
     found["force_rmse"] = float(np.sqrt(np.mean(errors**2)))
+    return found
+
+
+def energies_of(engine: LammpsEngine, frames: Sequence[Atoms]) -> np.ndarray:
+    """Energies of the model, its soft core included [eV]."""
+    with tempfile.TemporaryDirectory() as directory:
+        (answer,) = predict([engine.model], frames, Path(directory))
+    return np.array(answer.with_core(frames, engine.soft_core).energies)
+
+
+def glass_part(number: float, place: Path) -> dict[str, Any]:
+    """Density and g(r) of a glass of the reference, which it quenches from its own melt."""
+    melt = read(place / f"reference-{MELTS[-1]:g}.extxyz", index=":")
+    start = melt[int((number + 1) * len(melt) / len(GLASSES)) - 1]
+    engine = reference_engine()
+    quench = run_at(engine, start, "npt", (MELTS[-1], COLD), QUENCH, SEED + int(number))
+    write(place / f"glass-{number:g}.extxyz", quench.state.atoms)
+    found, frames = at_pressure(engine, quench.state.atoms, COLD, GLASS_SETTLE, GLASS_NPT)
+    return found | {"rdf": rdf_curves(trajectory_of(frames))}
+
+
+def same_glass_part(number: float, place: Path) -> dict[str, Any]:
+    """Density and g(r) of the model, of a glass that the reference has quenched."""
+    start = read(place / f"glass-{number:g}.extxyz")
+    start.calc = None
+    found, frames = at_pressure(model_engine(place), start, COLD, GLASS_SETTLE, LONGER * GLASS_NPT)
+    return found | {"rdf": rdf_curves(trajectory_of(frames))}
+
+
+def weights_part(temperature: float, place: Path) -> dict[str, Any]:
+    """Density and g(r) of the frames of a model's melt, by the model's weights and by those of the reference.
+
+    Both ensembles are at one temperature and pressure, so that only the energies differ (Zwanzig, J. Chem. Phys. 1954,
+    22, 1420). The share of effective frames is Kish's, (sum w)^2 / (n sum w^2).
+    """
+    begin = part_of("model", temperature, place)
+    start = Atoms(read(place / START).symbols, positions=begin["positions"], cell=begin["cell"], pbc=True)
+    engine = model_engine(place)
+    kept = place / f"weights-{temperature:g}.extxyz"
+    if not kept.exists():
+        steps = WEIGHED * WEIGHED_EVERY
+        done = run_at(engine, start, "npt", (temperature, temperature), steps, SEED, WEIGHED_EVERY)
+        write(kept, done.frames)
+    frames = read(kept, index=":")
+    with tempfile.TemporaryDirectory() as directory:
+        points = list(reference_engine().single_points(frames, Path(directory)))
+    excess = np.array([point.energy for point in points]) - energies_of(engine, frames)
+    own = read(place / f"reference-{temperature:g}.extxyz", index=":")
+    in_own = np.array([frame.get_potential_energy() for frame in own]) - energies_of(engine, own)
+    beta = 1 / (units.kB * temperature)
+    weights = np.exp(-beta * (excess - excess.mean()))
+    trajectory = trajectory_of(frames)
+    single = [
+        rdfs(trajectory.block(k, k + 1), r_max=RDF_RANGE, bin_width=RDF_BIN).partials
+        for k in range(len(frames))
+    ]
+    pairs = sorted(pair for pair, found in single[0].items() if found.status == "ok")
+    values = {
+        "density": density_of(frames)[:, None],
+        "g(r)": np.array([[each[pair].g for pair in pairs] for each in single]),
+    }
+    blocks = np.array_split(np.arange(len(frames)), BLOCKS)
+    found: dict[str, Any] = {
+        "n_frames": len(frames),
+        "effective_share": float(weights.sum() ** 2 / (len(weights) * (weights**2).sum())),
+        "excess_sd_kT": float(excess.std() * beta),
+        # What the weights make of the excess must be what it is in the reference's own run.
+        "excess_kT": {
+            "model": float(excess.mean() * beta),
+            "by weights": float(np.average(excess, weights=weights) * beta),
+            "reference": float(in_own.mean() * beta),
+            "reference_error": block_average(in_own * beta, "1").standard_error,
+        },
+        "pairs": pairs,
+    }
+    for name, value in values.items():
+        flat = np.ones_like(weights)
+        found[name] = {
+            whose: {
+                "whole": np.average(value, axis=0, weights=w).tolist(),
+                "without": [
+                    np.average(np.delete(value, block, axis=0), axis=0, weights=np.delete(w, block)).tolist()
+                    for block in blocks
+                ],
+            }
+            for whose, w in (("model", flat), ("reference", weights))
+        }
     return found
 
 
@@ -250,33 +375,40 @@ def conservation_part(temperature: float, place: Path) -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, Callable[[float, Path], dict[str, Any]]] = {
-    "reference": reference_part,
-    "conservation": conservation_part,
-    "model": model_part,
+PARTS: dict[str, tuple[Callable[[float, Path], dict[str, Any]], tuple[float, ...]]] = {
+    "reference": (reference_part, MELTS),
+    "glass": (glass_part, GLASSES),
+    "conservation": (conservation_part, CONSERVED),
+    "model": (model_part, MELTS),
+    "same-glass": (same_glass_part, GLASSES),
+    "weights": (weights_part, MELTS),
 }
+"""Of every name what measures it and of what, a temperature [K] or the number of a glass; later ones read what earlier
+ones have left."""
 
 
-def part(name: str, temperature: float, place: Path) -> str:
+def part(name: str, what: float, place: Path) -> str:
     """Measure a part and keep it; what went wrong, empty if nothing did."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    kept = place / f"{name}-{temperature:g}.json"
+    kept = place / f"{name}-{what:g}.json"
     if not kept.exists():
         try:
-            found = PARTS[name](temperature, place)
+            found = PARTS[name][0](what, place)
         except (RuntimeError, OSError) as error:
-            return f"{name} at {temperature:g} K: {error}"
+            return f"{name} {what:g}: {error}"
         kept.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{name} at {temperature:g} K: done", flush=True)
+    print(f"{name} {what:g}: done", flush=True)
     return ""
 
 
-def compare(temperature: float, composition: str, place: Path) -> dict[str, Any]:
-    """Hold the model against the reference, by the checks of the learning loop."""
-    found = {
-        name: json.loads((place / f"{name}-{temperature:g}.json").read_text())
-        for name in ("reference", "model")
-    }
+def part_of(name: str, what: float, place: Path) -> dict[str, Any]:
+    """What a part has measured."""
+    return dict(json.loads((place / f"{name}-{what:g}.json").read_text()))
+
+
+def runs(temperature: float, composition: str, place: Path) -> dict[str, Any]:
+    """Hold the model's run of a melt against the reference's, by the checks of the learning loop."""
+    found = {name: part_of(name, temperature, place) for name in ("reference", "model")}
     pairs = tuple(sorted(found["reference"]["rdf"]["blocks"]))
     members = [
         MemberProperties(
@@ -288,24 +420,131 @@ def compare(temperature: float, composition: str, place: Path) -> dict[str, Any]
         )
         for each in found.values()
     ]
-    tolerances = Probe()
     checks = (
-        compare_density(composition, members, tolerances.density),
-        compare_rdf(composition, members, tolerances.rdf),
+        compare_density(composition, members, TOLERANCES.density),
+        compare_rdf(composition, members, TOLERANCES.rdf),
     )
-    print(
-        f"{temperature:.0f} K, {PRESSURES[temperature]:g} GPa:",
-        *(f"{c.name}: {c.status} ({c.reason})" for c in checks),
-        sep="\n  ",
-    )
+    print(f"runs, {temperature:.0f} K:", *(f"{c.name}: {c.status} ({c.reason})" for c in checks), sep="\n  ")
     return {
         "temperature_K": temperature,
-        "pressure_GPa": PRESSURES[temperature],
         "density_g_per_cm3": {name: each["density"] for name, each in found.items()},
         "force_rmse_along_reference_eV_per_angstrom": found["model"]["force_rmse"],
         "checks": [check.model_dump(mode="json") for check in checks],
         "rdf": {name: {k: each["rdf"][k] for k in ("edges_angstrom", "g", "g_error")} for name, each in found.items()},
     }  # fmt: skip
+
+
+def held_against(
+    name: str, whole: np.ndarray, without: np.ndarray, tolerance: float, pairs: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Hold a difference of two averages over the same blocks against a tolerance, by the rule of the learning loop.
+
+    Parameters
+    ----------
+    name : str
+        What is compared.
+    whole : numpy.ndarray, shape (n_values, ...)
+        The difference.
+    without : numpy.ndarray, shape (n_blocks, n_values, ...)
+        The difference without each of the blocks: its jackknife. As in `rdf_difference`, what noise adds to the mean square is taken off.
+    tolerance : float
+        Largest RMS difference, in the unit of the values.
+    pairs : sequence of str
+        Names of the values, each of which gets its own difference as well.
+    """
+    n = len(without)
+
+    def rms(each: np.ndarray, left: np.ndarray) -> tuple[float, float]:
+        noise = (n - 1) * left.var(axis=0)
+        square = max(float(np.mean(each**2 - noise)), 0.0)
+        error = math.sqrt((n - 1) * (left**2).mean(axis=tuple(range(1, left.ndim))).var())
+        value = math.sqrt(square)
+        return value, max(math.sqrt(square + error) - value, value - math.sqrt(max(square - error, 0.0)))
+
+    found = Difference((0, 1), *rms(whole, without))
+    status = "differ" if found.low > tolerance else "agree" if found.high < tolerance else "cannot tell"
+    return {
+        "name": name,
+        "status": status,
+        "difference": found.value,
+        "difference_error": found.error,
+        "tolerance": tolerance,
+        "by_pair": {pair: rms(whole[k], without[:, k]) for k, pair in enumerate(pairs)},
+    }
+
+
+def glasses(place: Path) -> dict[str, Any]:
+    """Hold the model against the reference on the same glasses; the scatter of the glasses is the error."""
+    found = {name: [part_of(name, number, place) for number in GLASSES] for name in ("glass", "same-glass")}
+    pairs = sorted(found["glass"][0]["rdf"]["g"])
+    density = {name: np.array([each["density"]["value"] for each in parts]) for name, parts in found.items()}
+    curves = {
+        name: np.array([[each["rdf"]["g"][pair] for pair in pairs] for each in parts])
+        for name, parts in found.items()
+    }
+    relative = (density["same-glass"] - density["glass"])[:, None] / density["glass"].mean()
+    checks = [
+        held_against(name, each.mean(axis=0), _left_out(each), tolerance, pairs if name == "g(r)" else ())
+        for name, each, tolerance in (
+            ("density", relative, TOLERANCES.density),
+            ("g(r)", curves["same-glass"] - curves["glass"], TOLERANCES.rdf),
+        )
+    ]
+    print("glasses:", *(_line(check) for check in checks), sep="\n  ")
+    return {
+        "temperature_K": COLD,
+        "density_g_per_cm3": {
+            "reference": density["glass"].tolist(),
+            "model": density["same-glass"].tolist(),
+        },
+        "relative_difference": float(relative.mean()),
+        "relative_difference_error": float(relative.std(ddof=1) / math.sqrt(len(relative))),
+        "checks": checks,
+    }
+
+
+def weights(temperature: float, place: Path) -> dict[str, Any]:
+    """Hold the model's averages against the reference's over the same frames of a melt."""
+    found = part_of("weights", temperature, place)
+    checks = []
+    shown: dict[str, Any] = {}
+    for name, tolerance in (("density", TOLERANCES.density), ("g(r)", TOLERANCES.rdf)):
+        whole, without = (
+            {whose: np.array(found[name][whose][kind]) for whose in ("model", "reference")}
+            for kind in ("whole", "without")
+        )
+        scale = float(whole["reference"][0]) if name == "density" else 1.0
+        difference = (whole["model"] - whole["reference"]) / scale
+        left = (without["model"] - without["reference"]) / scale
+        checks.append(
+            held_against(name, difference, left, tolerance, found["pairs"] if name == "g(r)" else ())
+        )
+        if name == "density":
+            shown = {whose: float(value[0]) for whose, value in whole.items()} | {
+                "relative_difference": float(difference[0]),
+                "relative_difference_error": float(np.sqrt((len(left) - 1) * left.var())),
+            }
+    print(
+        f"weights, {temperature:.0f} K, {100 * found['effective_share']:.0f} % effective:",
+        *(_line(check) for check in checks),
+        sep="\n  ",
+    )
+    return {
+        "temperature_K": temperature,
+        **{key: found[key] for key in ("n_frames", "effective_share", "excess_sd_kT", "excess_kT")},
+        "density_g_per_cm3": shown,
+        "checks": checks,
+    }
+
+
+def _left_out(values: np.ndarray) -> np.ndarray:
+    return np.array([np.delete(values, k, axis=0).mean(axis=0) for k in range(len(values))])
+
+
+def _line(check: dict[str, Any]) -> str:
+    return "{name}: {status} ({difference:.4f} +- {difference_error:.4f}, tolerance {tolerance:g})".format(
+        **check
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -319,22 +558,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place.mkdir(exist_ok=True)
     campaigns = learn(place)
     (composition,) = campaigns[-1]["held_out"]
-    # The model's g(r) is taken at the reference's volume, so that the reference comes first.
     failures: list[str] = []
     with ProcessPoolExecutor(2) as workers:
-        for names in (("reference", "conservation"), ("model",)):
-            jobs = [workers.submit(part, name, t, place) for name in names for t in PRESSURES]
-            failures += [job.result() for job in jobs]
+        for name, (_, keys) in PARTS.items():
+            failures += [job.result() for job in [workers.submit(part, name, key, place) for key in keys]]
             if any(failures):
                 sys.exit("\n".join(filter(None, failures)))
     content = {
         "composition": composition,
+        "pressure_GPa": PRESSURE,
         "campaigns": campaigns,
-        "comparison": [compare(t, composition, place) for t in PRESSURES],
-        "conservation": [
-            json.loads((place / f"conservation-{t:g}.json").read_text()) for t in PRESSURES
-        ],
-        "steps": {"settle": SETTLE, "npt": NPT, "nvt": NVT, "model_over_reference": LONGER, "time_step_fs": TIME_STEP},
+        "runs": [runs(t, composition, place) for t in MELTS],
+        "glasses": glasses(place),
+        "weights": [weights(t, place) for t in MELTS],
+        "conservation": [part_of("conservation", t, place) for t in CONSERVED],
+        "steps": {
+            "settle": SETTLE, "npt": NPT, "nvt": NVT, "quench": QUENCH, "glass_settle": GLASS_SETTLE, "glass_npt": GLASS_NPT,
+            "model_over_reference": LONGER, "time_step_fs": TIME_STEP,
+        },
         "versions": {name: version(name) for name in ("laoc-flows", "deepmd-kit", "chgnet")},
     }  # fmt: skip
     options.out.write_text(json.dumps(content, indent=1) + "\n")
