@@ -8,6 +8,7 @@ import threading
 import time
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from laoc_flows.analysis import Trajectory
 from laoc_flows.blobs import fetch_file, get_blob, put_blob
 from laoc_flows.campaign.base import base_of
 from laoc_flows.campaign.file import CampaignFile
+from laoc_flows.campaign.submit import submit
 from laoc_flows.engines.dynamics import SinglePoint
 from laoc_flows.engines.xtb import XtbEngine
 from laoc_flows.errors import EngineError, InputError
@@ -530,6 +532,15 @@ def test_a_larger_grid_goes_on_from_the_potential_and_its_labels(campaign, works
     assert "pack x1.000-y0.000 start" in jobs
     assert not [name for name in jobs if COMPOSITION in name]
     assert len([name for name in jobs if name.startswith("melt-quench")]) == 1
+    # Which campaign a name stands for is said, with what it has.
+    lines: list[str] = []
+    queue = SimpleNamespace(name="fireworks", has=lambda _: False, add=lambda *_: None)
+    assert submit(queue, more.model_copy(update={"name": "more"}), store, say=lines.append)
+    (line,) = lines
+    assert line.startswith(
+        f"begins with {base.dataset.n_train} labels and {base.dataset.n_test} held out, from tiny-"
+    )
+    assert line.endswith(f"is {base.potential.key[:12]} of {base.potential.n_train} labels")
     # With nothing new to train on, the potential that is there is the first one; with another core it is not.
     names = jobs_that_follow(more.spec(base), store)
     assert not [name for name in names if name.startswith("train i0")]

@@ -96,10 +96,21 @@ def submit(queue: Queue, file: CampaignFile, store: JobStore, *, say: Callable[[
         submissions.release(file.campaign_id, token)
         raise
     submissions.settle(file.campaign_id, token)
+    if base is not None:
+        say(_begins_with(base))
     if extends is not None and base is not None:
         new = len(file.cells()) - len(base.compositions & set(file.cells()))
         say(f"takes over the labels of {extends}: {new} composition{'s are' if new != 1 else ' is'} new")
     return True
+
+
+def _begins_with(base: BaseData) -> str:
+    # A name stands for the campaign of that name that has made data last, which may not be the one that was meant.
+    data = base.dataset
+    line = f"begins with {data.n_train} labels and {data.n_test} held out, from {', '.join(base.names)}"
+    if base.potential is None:
+        return line
+    return f"{line}; the potential there is {base.potential.key[:12]} of {base.potential.n_train} labels"
 
 
 def _base(file: CampaignFile, store: JobStore, extends: str | None) -> BaseData | None:

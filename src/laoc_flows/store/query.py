@@ -223,7 +223,9 @@ def _text_condition(field: Field, path: str, sign: str, literal: str) -> dict[st
         raise QueryError(msg, remedy="use = != or ~ (contains)")
     if field.choices and literal not in field.choices:
         msg = f"{field.path} is never {_shown(literal)}"
-        raise QueryError(msg, remedy=suggest(literal, field.choices, "~ finds a part; in quotes it is one of"))
+        raise QueryError(
+            msg, remedy=suggest(literal, field.choices, "~ finds a part; in quotes it is one of")
+        )
     if path in _CAMPAIGNS and not CAMPAIGN_ID.search(literal):
         # A name stands for every campaign of that name; an import has no other.
         named = {"$regex": f"^{re.escape(literal)}(-[0-9a-f]{{12}})?$"}
