@@ -45,7 +45,7 @@ from laoc_flows.engines.lammps import header, interaction, lammps_environment, l
 from laoc_flows.engines.lammps_engine import LammpsEngine
 from laoc_flows.engines.registry import parse_engine
 from laoc_flows.flows.probe import RDF_BIN, RDF_RANGE, rdf_curves
-from laoc_flows.learning.evaluate import predict
+from laoc_flows.learning.evaluate import Prediction, predict
 from laoc_flows.learning.properties import Difference, MemberProperties, compare_density, compare_rdf
 from laoc_flows.process import run_program
 from laoc_flows.schemas.base import SPECIES, Measured
@@ -230,23 +230,21 @@ def model_part(temperature: float, place: Path) -> dict[str, Any]:
     start = read(place / START)
     engine = model_engine(place)
     frames = read(place / f"reference-{temperature:g}.extxyz", index=":")
-    with tempfile.TemporaryDirectory() as directory:
-        (answer,) = predict([engine.model], frames, Path(directory))
-    errors = np.concatenate(answer.with_core(frames, engine.soft_core).forces) - np.concatenate(
+    errors = np.concatenate(predicted(engine, frames).forces) - np.concatenate(
         [frame.get_forces() for frame in frames]
     )
     found, _ = at_pressure(engine, start, temperature, SETTLE, LONGER * NPT)
-    volume = json.loads((place / f"reference-{temperature:g}.json").read_text())["volume"]
+    volume = part_of("reference", temperature, place)["volume"]
     found["rdf"] = at_volume(engine, found, start, volume, temperature, LONGER)
     found["force_rmse"] = float(np.sqrt(np.mean(errors**2)))
     return found
 
 
-def energies_of(engine: LammpsEngine, frames: Sequence[Atoms]) -> np.ndarray:
-    """Energies of the model, its soft core included [eV]."""
+def predicted(engine: LammpsEngine, frames: Sequence[Atoms]) -> Prediction:
+    """Energies and forces of the model, its soft core included."""
     with tempfile.TemporaryDirectory() as directory:
         (answer,) = predict([engine.model], frames, Path(directory))
-    return np.array(answer.with_core(frames, engine.soft_core).energies)
+    return answer.with_core(frames, engine.soft_core)
 
 
 def glass_part(number: float, place: Path) -> dict[str, Any]:
@@ -285,9 +283,9 @@ def weights_part(temperature: float, place: Path) -> dict[str, Any]:
     frames = read(kept, index=":")
     with tempfile.TemporaryDirectory() as directory:
         points = list(reference_engine().single_points(frames, Path(directory)))
-    excess = np.array([point.energy for point in points]) - energies_of(engine, frames)
+    excess = np.array([point.energy for point in points]) - predicted(engine, frames).energies
     own = read(place / f"reference-{temperature:g}.extxyz", index=":")
-    in_own = np.array([frame.get_potential_energy() for frame in own]) - energies_of(engine, own)
+    in_own = np.array([frame.get_potential_energy() for frame in own]) - predicted(engine, own).energies
     beta = 1 / (units.kB * temperature)
     weights = np.exp(-beta * (excess - excess.mean()))
     trajectory = trajectory_of(frames)
