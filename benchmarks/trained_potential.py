@@ -1,6 +1,6 @@
 """A trained potential against its reference: energy conservation, density and g(r) of a cell that both can run.
 
-    python benchmarks/trained_potential.py      # four hours on two cores; goes on where it was
+    python benchmarks/trained_potential.py      # about four hours on two cores; goes on where it was
 
 A campaign (`trained_potential.yaml`) learns one composition from a universal potential with short trainings; the next two
 (`_long`, `_many`) begin with the labels before them, ask for more and train longer. The last potential is then held
@@ -432,43 +432,63 @@ def runs(temperature: float, composition: str, place: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def held_against(
-    name: str, whole: np.ndarray, without: np.ndarray, tolerance: float, pairs: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Hold a difference of two averages over the same blocks against a tolerance, by the rule of the learning loop.
+def rms(whole: np.ndarray, without: np.ndarray) -> tuple[float, float]:
+    """RMS of a difference of two averages over the same blocks, and its standard error.
+
+    As in `rdf_difference`, what noise adds to the mean square is taken off.
 
     Parameters
     ----------
-    name : str
-        What is compared.
-    whole : numpy.ndarray, shape (n_values, ...)
+    whole : numpy.ndarray, shape (...)
         The difference.
-    without : numpy.ndarray, shape (n_blocks, n_values, ...)
-        The difference without each of the blocks: its jackknife. As in `rdf_difference`, what noise adds to the mean square is taken off.
-    tolerance : float
-        Largest RMS difference, in the unit of the values.
-    pairs : sequence of str
-        Names of the values, each of which gets its own difference as well.
+    without : numpy.ndarray, shape (n_blocks, ...)
+        The difference without each of the blocks: its jackknife.
     """
     n = len(without)
+    noise = (n - 1) * without.var(axis=0)
+    square = max(float(np.mean(whole**2 - noise)), 0.0)
+    error = math.sqrt((n - 1) * (without**2).mean(axis=tuple(range(1, without.ndim))).var())
+    value = math.sqrt(square)
+    return value, max(math.sqrt(square + error) - value, value - math.sqrt(max(square - error, 0.0)))
 
-    def rms(each: np.ndarray, left: np.ndarray) -> tuple[float, float]:
-        noise = (n - 1) * left.var(axis=0)
-        square = max(float(np.mean(each**2 - noise)), 0.0)
-        error = math.sqrt((n - 1) * (left**2).mean(axis=tuple(range(1, left.ndim))).var())
-        value = math.sqrt(square)
-        return value, max(math.sqrt(square + error) - value, value - math.sqrt(max(square - error, 0.0)))
 
-    found = Difference((0, 1), *rms(whole, without))
+def held_against(
+    name: str, value: float, error: float, tolerance: float, by_pair: dict[str, tuple[float, float]]
+) -> dict[str, Any]:
+    """Hold a difference against a tolerance, by the rule of the learning loop."""
+    found = Difference((0, 1), value, error)
     status = "differ" if found.low > tolerance else "agree" if found.high < tolerance else "cannot tell"
     return {
         "name": name,
         "status": status,
-        "difference": found.value,
-        "difference_error": found.error,
+        "difference": value,
+        "difference_error": error,
         "tolerance": tolerance,
-        "by_pair": {pair: rms(whole[k], without[:, k]) for k, pair in enumerate(pairs)},
+        "by_pair": by_pair,
     }
+
+
+def checks_of(
+    density: np.ndarray, densities: np.ndarray, rdf: np.ndarray, rdfs_left: np.ndarray, pairs: Sequence[str]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Relative difference of the densities with its error, and the checks of density and g(r).
+
+    Parameters
+    ----------
+    density, densities : numpy.ndarray, shapes () and (n_blocks,)
+        Relative difference of the densities [1], and without each of the blocks.
+    rdf, rdfs_left : numpy.ndarray, shapes (n_pairs, n_bins) and (n_blocks, n_pairs, n_bins)
+        The same of g(r) [1].
+    pairs : sequence of str
+        Pairs of elements.
+    """
+    error = math.sqrt((len(densities) - 1) * float(densities.var()))
+    by_pair = {pair: rms(rdf[k], rdfs_left[:, k]) for k, pair in enumerate(pairs)}
+    shown = {"relative_difference": float(density), "relative_difference_error": error}
+    return shown, [
+        held_against("density", abs(float(density)), error, TOLERANCES.density, {}),
+        held_against("g(r)", *rms(rdf, rdfs_left), TOLERANCES.rdf, by_pair),
+    ]
 
 
 def glasses(place: Path) -> dict[str, Any]:
@@ -480,14 +500,11 @@ def glasses(place: Path) -> dict[str, Any]:
         name: np.array([[each["rdf"]["g"][pair] for pair in pairs] for each in parts])
         for name, parts in found.items()
     }
-    relative = (density["same-glass"] - density["glass"])[:, None] / density["glass"].mean()
-    checks = [
-        held_against(name, each.mean(axis=0), _left_out(each), tolerance, pairs if name == "g(r)" else ())
-        for name, each, tolerance in (
-            ("density", relative, TOLERANCES.density),
-            ("g(r)", curves["same-glass"] - curves["glass"], TOLERANCES.rdf),
-        )
-    ]
+    relative = (density["same-glass"] - density["glass"]) / density["glass"].mean()
+    curve = curves["same-glass"] - curves["glass"]
+    shown, checks = checks_of(
+        relative.mean(), _left_out(relative), curve.mean(axis=0), _left_out(curve), pairs
+    )
     print("glasses:", *(_line(check) for check in checks), sep="\n  ")
     return {
         "temperature_K": COLD,
@@ -495,8 +512,7 @@ def glasses(place: Path) -> dict[str, Any]:
             "reference": density["glass"].tolist(),
             "model": density["same-glass"].tolist(),
         },
-        "relative_difference": float(relative.mean()),
-        "relative_difference_error": float(relative.std(ddof=1) / math.sqrt(len(relative))),
+        **shown,
         "checks": checks,
     }
 
@@ -504,24 +520,24 @@ def glasses(place: Path) -> dict[str, Any]:
 def weights(temperature: float, place: Path) -> dict[str, Any]:
     """Hold the model's averages against the reference's over the same frames of a melt."""
     found = part_of("weights", temperature, place)
-    checks = []
-    shown: dict[str, Any] = {}
-    for name, tolerance in (("density", TOLERANCES.density), ("g(r)", TOLERANCES.rdf)):
-        whole, without = (
-            {whose: np.array(found[name][whose][kind]) for whose in ("model", "reference")}
-            for kind in ("whole", "without")
-        )
-        scale = float(whole["reference"][0]) if name == "density" else 1.0
-        difference = (whole["model"] - whole["reference"]) / scale
-        left = (without["model"] - without["reference"]) / scale
-        checks.append(
-            held_against(name, difference, left, tolerance, found["pairs"] if name == "g(r)" else ())
-        )
-        if name == "density":
-            shown = {whose: float(value[0]) for whose, value in whole.items()} | {
-                "relative_difference": float(difference[0]),
-                "relative_difference_error": float(np.sqrt((len(left) - 1) * left.var())),
-            }
+    whole, without = (
+        {
+            name: {whose: np.array(found[name][whose][kind]) for whose in ("model", "reference")}
+            for name in ("density", "g(r)")
+        }
+        for kind in ("whole", "without")
+    )
+    difference, left = (
+        {name: each["model"] - each["reference"] for name, each in kind.items()} for kind in (whole, without)
+    )
+    density = {whose: float(value[0]) for whose, value in whole["density"].items()}
+    shown, checks = checks_of(
+        difference["density"][0] / density["reference"],
+        left["density"][:, 0] / density["reference"],
+        difference["g(r)"],
+        left["g(r)"],
+        found["pairs"],
+    )
     print(
         f"weights, {temperature:.0f} K, {100 * found['effective_share']:.0f} % effective:",
         *(_line(check) for check in checks),
@@ -530,7 +546,7 @@ def weights(temperature: float, place: Path) -> dict[str, Any]:
     return {
         "temperature_K": temperature,
         **{key: found[key] for key in ("n_frames", "effective_share", "excess_sd_kT", "excess_kT")},
-        "density_g_per_cm3": shown,
+        "density_g_per_cm3": density | shown,
         "checks": checks,
     }
 

@@ -13,12 +13,12 @@ from laoc_flows.flows.datasets import DatasetDocument
 from laoc_flows.flows.spec import BaseData
 from laoc_flows.jobs import METADATA_KEY
 from laoc_flows.schemas.dataset import Dataset
+from laoc_flows.schemas.imported import CAMPAIGN_ID
 from laoc_flows.schemas.potential import PotentialDocument
 from laoc_flows.store.stored import plain
 
 _KEY = "learning.data"
 _CAMPAIGN = f"metadata.{METADATA_KEY}.campaign"
-_ID = re.compile(r".*-[0-9a-f]{12}")
 
 
 def base_of(file: CampaignFile, store: JobStore, *, also: str | None = None) -> BaseData | None:
@@ -85,7 +85,7 @@ def _of_name(name: str, store: JobStore, own: str) -> tuple[Dataset, PotentialDo
     imported = find_import(store, name)
     if imported is not None:
         return imported.dataset, None, "", imported.campaign_id
-    campaign_id = name if _ID.fullmatch(name) else _last_campaign(name, store, own)
+    campaign_id = name if CAMPAIGN_ID.search(name) else _last_campaign(name, store, own)
     rows = list(
         store.docs_store.query({_CAMPAIGN: campaign_id, "output.schema_name": "dataset"}, ["output"])
         if campaign_id is not None
@@ -123,7 +123,7 @@ def _size(dataset: Dataset) -> tuple[int, int]:
 
 def _last_campaign(name: str, store: JobStore, own: str) -> str | None:
     """Campaign of a name that has made a data set last."""
-    pattern = {"$regex": f"^{re.escape(name)}-[0-9a-f]{{12}}$", "$ne": own}
+    pattern = {"$regex": f"^{re.escape(name)}{CAMPAIGN_ID.pattern}", "$ne": own}
     rows = store.docs_store.query(
         {_CAMPAIGN: pattern, "output.schema_name": "dataset"}, [_CAMPAIGN, "completed_at"]
     )
