@@ -2,9 +2,9 @@
 
     python benchmarks/trained_potential.py      # about four hours on two cores; goes on where it was
 
-A campaign (`trained_potential.yaml`) learns one composition from a universal potential with short trainings; the next two
-(`_long`, `_many`) begin with the labels before them, ask for more and train longer. The last potential is then held
-against the reference in three ways, by the tolerances of the learning loop:
+A campaign (`trained_potential.yaml`) learns one composition from a universal potential with short trainings; the next
+(`_long`) begins with its labels, asks for many more and trains longer. The last potential is then held against the
+reference in three ways, by the tolerances of the learning loop:
 
 * runs: two melts, by each alone, from the last frame of the held-out trajectory; at constant pressure, and at the
   reference's mean volume;
@@ -57,7 +57,7 @@ from laoc_flows.store.learning import learning_run
 from laoc_flows.store.workspace import Workspace
 
 HERE = Path(__file__).parent
-CAMPAIGNS = tuple(HERE / f"trained_potential{name}.yaml" for name in ("", "_long", "_many"))
+CAMPAIGNS = tuple(HERE / f"trained_potential{name}.yaml" for name in ("", "_long"))
 RESULTS = HERE / "results" / "trained_potential.json"
 WORK = Path(".trained_potential")
 START = "start.extxyz"
@@ -375,11 +375,11 @@ def conservation_part(temperature: float, place: Path) -> dict[str, Any]:
 
 PARTS: dict[str, tuple[Callable[[float, Path], dict[str, Any]], tuple[float, ...]]] = {
     "reference": (reference_part, MELTS),
-    "glass": (glass_part, GLASSES),
-    "conservation": (conservation_part, CONSERVED),
     "model": (model_part, MELTS),
-    "same-glass": (same_glass_part, GLASSES),
     "weights": (weights_part, MELTS),
+    "conservation": (conservation_part, CONSERVED),
+    "glass": (glass_part, GLASSES),
+    "same-glass": (same_glass_part, GLASSES),
 }
 """Of every name what measures it and of what, a temperature [K] or the number of a glass; later ones read what earlier
 ones have left."""

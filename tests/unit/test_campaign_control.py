@@ -20,7 +20,7 @@ from laoc_flows.campaign.causes import Cause, cause_of
 from laoc_flows.campaign.cost import costs
 from laoc_flows.campaign.file import CampaignFile
 from laoc_flows.campaign.notify import Event, Kind, Notifier, events_of
-from laoc_flows.campaign.progress import Progress, StageCount
+from laoc_flows.campaign.progress import Progress, StageCount, read_progress
 from laoc_flows.campaign.queues.base import QueuedJob, Run, State
 from laoc_flows.campaign.resume import resume
 from laoc_flows.campaign.submissions import COLLECTION, Submissions
@@ -145,6 +145,36 @@ def test_costs_add_up_by_stage_and_composition():
     label = found[-1]
     assert (label.runs, label.core_hours, label.wall_hours) == (2, 6.0, 1.5)
     assert (label.lost_runs, label.lost_core_hours) == (1, 1.0)
+
+
+def timed(ident, state, step, seconds=None, stage="production"):
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    ended = None if seconds is None else start + timedelta(seconds=seconds)
+    return QueuedJob(
+        id=ident, uuid=ident, name=f"{step} {ident}", state=state, native="", stage=stage, step=step, started=start, ended=ended,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("done", "time_left", "untimed"),
+    [
+        ([], 1.0, ["production"]),
+        ([timed("r0", State.DONE, "production", 600.0)], (2 * 600 + 2 * 1) / 2, []),
+    ],
+    ids=["the first runs", "one has finished"],
+)
+def test_the_time_left_takes_a_second_of_packing_for_no_run_of_hours(store, done, time_left, untimed):
+    jobs = [
+        timed("p0", State.DONE, "pack", 1.0),
+        timed("p1", State.RUNNING, "pack"),
+        timed("p2", State.WAITING, "pack"),
+        timed("r1", State.RUNNING, "production"),
+        timed("r2", State.READY, "production"),
+        *done,
+    ]
+    found = read_progress(SimpleNamespace(jobs=lambda _: jobs), store, "c", None, processes=2)
+    assert found.time_left == pytest.approx(time_left)
+    assert found.untimed == untimed
 
 
 def progress(**more):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,10 +57,10 @@ class Progress:
     force_rmse : float or None
         Largest held-out force RMSE of that iteration [eV/A].
     time_left : float or None
-        Estimate of the time that the jobs of the stages in which one has finished still take [s], with as many
+        Estimate of the time that the jobs still take [s], by those of their kind that have finished, with as many
         iterations as are allowed.
     untimed : list of str
-        Stages still to come of which no job has finished: their time is not in the estimate.
+        Stages with jobs of a kind of which none has finished: their time is not in the estimate.
     """
 
     campaign_id: str
@@ -177,20 +178,31 @@ def _value(stored: Any) -> Any:
 def _estimate(
     jobs: Sequence[QueuedJob], plan: CampaignPlan | None, progress: Progress, processes: int
 ) -> None:
-    """Remaining jobs times the mean time of their stage, over the number of processes."""
-    durations: dict[str, list[float]] = {}
+    """Remaining jobs times the mean time of their kind, over the number of processes.
+
+    A kind is what a job does, not its stage alone: a cell is packed in a second, and the production run in it takes hours.
+    Jobs that are expected, but not in the queue yet, take the mean of their stage.
+    """
+    durations: dict[tuple[str, str], list[float]] = {}
+    open_jobs: Counter[tuple[str, str]] = Counter()
     for job in jobs:
-        if job.state is State.DONE and job.seconds is not None:
-            durations.setdefault(job.stage, []).append(job.seconds)
+        if job.state is not State.DONE:
+            open_jobs[job.stage, job.step] += 1
+        elif job.seconds is not None:
+            durations.setdefault((job.stage, job.step), []).append(job.seconds)
     remaining = 0.0
     for stage in STAGES:
-        done = sum(count.done for (_, name), count in progress.cells.items() if name == stage)
         known = sum(count.known for (_, name), count in progress.cells.items() if name == stage)
         open_loop = progress.verdict in ("", "continue") or stage == "production"
-        expected = max(known, plan.stages[stage][1]) if open_loop and plan is not None else known
-        left = max(0, expected - done)
-        if left and stage not in durations:
+        to_come = max(0, plan.stages[stage][1] - known) if open_loop and plan is not None else 0
+        of_stage = [seconds for (name, _), each in durations.items() if name == stage for seconds in each]
+        for kind, count in open_jobs.items():
+            if kind[0] == stage and kind in durations:
+                remaining += count * statistics.fmean(durations[kind])
+        if to_come and of_stage:
+            remaining += to_come * statistics.fmean(of_stage)
+        if (to_come and not of_stage) or any(
+            name == stage and (name, step) not in durations for name, step in open_jobs
+        ):
             progress.untimed.append(stage)
-        elif left:
-            remaining += left * statistics.fmean(durations[stage])
     progress.time_left = remaining / max(1, processes) if durations else None
