@@ -291,21 +291,28 @@ def test_properties_are_probed_once_all_else_has_converged(campaign, first, star
     assert len(document.reasons) == len(differ)
 
 
-def test_a_run_that_leaves_physics_is_cut_there_and_harvested(campaign, first, start, workspace):
+def test_a_run_that_leaves_physics_is_cut_there_and_goes_on_colder(campaign, first, start, workspace):
     file, store = campaign
     _, potential, _ = first
     hot = file.learning.exploration.model_copy(
-        update={"temperatures": (6000.0,), "melt_time": 2.0, "time_step": 5.0, "frame_interval": 0.02}
+        update={
+            "temperatures": (6000.0, 50.0),
+            "melt_time": 2.0,
+            "quench_rate": 1e5,
+            "hold_time": 0.2,
+            "time_step": 5.0,
+            "frame_interval": 0.02,
+        }
     )
     found = explore(potential, file.spec(), store, start, iteration=8, exploration=hot)
     assert found.status.startswith("cut: ")
-    (report,) = found.strata
-    assert report.n_cut > 0
-    assert report.n_frames == 100
-    assert report.candidate_share > 0
-    if found.trajectory is not None:
-        frames = Trajectory.read(fetch_file(found.trajectory, workspace / "cut.h5"))
-        assert frames.n_frames == report.n_frames - report.n_cut
+    melt, cold = found.strata
+    assert melt.n_cut > 0
+    assert (melt.n_frames, cold.n_frames) == (100, 13)
+    assert melt.candidate_share > 0
+    assert cold.n_cut < cold.n_frames
+    frames = Trajectory.read(fetch_file(found.trajectory, workspace / "cut.h5"))
+    assert frames.n_frames == melt.n_frames - melt.n_cut + cold.n_frames - cold.n_cut
 
 
 def test_a_melt_that_evaporates_is_cut_before_gas_is_labeled(campaign, first, start):

@@ -137,7 +137,7 @@ def test_runs_that_were_cut_are_told_from_frames_that_the_committee_does_not_agr
     lost = stratum(0.0, 900.0).model_copy(update={"n_cut": 1000, "n_accurate": 0, "max_deviation": None})
     reasons = " | ".join(judge(1, LEARNING, [some, lost], [some, lost], {"c": held_out(0.01)}).reasons)
     assert "11% of the frames at 300 K are not agreed on, 9% for runs that were cut" in reasons
-    assert "all runs at 900 K were cut before they came there" in reasons
+    assert "all runs at 900 K were cut before their first frame" in reasons
 
 
 @pytest.mark.parametrize(

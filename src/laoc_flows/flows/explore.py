@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from laoc_flows.analysis import Trajectory, closest_contact
+from laoc_flows.analysis import Contact, Trajectory, closest_contact
 from laoc_flows.blobs import BlobRef, FileRef, derive_seed, digest_json, get_blob, publish_file, put_blob
 from laoc_flows.engines.clock import JobClock
 from laoc_flows.engines.lammps import LammpsRun, run_lammps
@@ -23,6 +23,7 @@ from laoc_flows.schemas.iteration import CalibrationDocument, ExplorationDocumen
 from laoc_flows.schemas.label import FrameSet
 from laoc_flows.schemas.learning import Exploration, Learning, Selection, TrustLevels
 from laoc_flows.schemas.potential import PotentialDocument
+from laoc_flows.schemas.protocol import Stage
 from laoc_flows.settings import Settings
 
 _RUNAWAY = 3.0
@@ -75,7 +76,7 @@ class ExploreMaker(LaocMaker):
         key = digest_json(
             [
                 *(potential.key, start.sha256, settings.model_dump(), selection.model_dump(), seed),
-                *([level.model_dump() for level in levels], "explore/r3"),
+                *([level.model_dump() for level in levels], "explore/r4"),
             ]
         )
         if (done := finished(ExplorationDocument, "exploration", key)) is not None:
@@ -86,17 +87,25 @@ class ExploreMaker(LaocMaker):
         atoms.calc = None
         atoms.set_cell(atoms.cell.array * (condition.volume_scale or 1.0) ** (1 / 3), scale_atoms=True)
         with scratch_directory("explore") as directory:
-            run = run_lammps(
-                atoms,
-                write_models(store, potential, directory),
-                potential.soft_core,
-                settings.stages(condition.pressure),
-                time_step=settings.time_step,
-                frame_interval=settings.frame_interval,
-                seed=seed,
-                directory=directory,
-            )
-            harvest = _harvest(run, settings, selection)
+            limits = _Limits.of(atoms, settings, selection, levels)
+            harvest = _Harvest.empty(settings)
+            stages, over, first = settings.stages(condition.pressure), 0, atoms
+            models = write_models(store, potential, directory)
+            while over < len(stages):
+                run = run_lammps(
+                    first,
+                    models,
+                    potential.soft_core,
+                    stages[over:],
+                    time_step=settings.time_step,
+                    frame_interval=settings.frame_interval,
+                    seed=derive_seed(seed, over) if over else seed,
+                    directory=directory,
+                )
+                steps = sum(stage.steps(settings.time_step) for stage in stages[:over])
+                over += harvest.add(run, stages[over:], limits, steps)
+                # A melt that leaves physics says nothing of the colder stages: they go on from what can still be trusted.
+                first = atoms if harvest.trusted is None else harvest.frames[harvest.trusted]
             trajectory = _publish(harvest, settings, key, provenance, directory)
         offered = _offer(harvest, selection, strata, levels, seed)
         picks = sorted([*offered.candidates, *offered.agreed])
@@ -105,7 +114,7 @@ class ExploreMaker(LaocMaker):
             campaign_id=provenance.campaign_id,
             provenance=provenance,
             potential_key=potential.key,
-            status=f"cut: {harvest.cut}" if harvest.cut else "completed",
+            status=f"cut: {'; '.join(harvest.cuts)}" if harvest.cuts else "completed",
             strata=offered.reports,
             candidates=_frame_set(harvest, picks, provenance) if picks else None,
             audited=tuple(index in set(offered.agreed) for index in picks),
@@ -139,9 +148,46 @@ def strata_of(learning: Learning, composition_id: str, replica: int) -> list[Str
     ]
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """Where a run has left physics, and up to where its frames are trusted."""
+
+    time_step: float
+    floors: dict[str, float]
+    hottest: float
+    largest: float
+    trusted: dict[float, float]
+
+    @classmethod
+    def of(
+        cls, start: Atoms, settings: Exploration, selection: Selection, levels: Sequence[TrustLevels]
+    ) -> _Limits:
+        return cls(
+            time_step=settings.time_step,
+            floors=selection.distance_floor.distances,
+            hottest=_RUNAWAY * max(settings.temperatures),
+            largest=_EVAPORATED * start.get_volume(),
+            trusted={t: level.high for t, level in zip(settings.temperatures, levels, strict=True)},
+        )
+
+    def broken(self, frame: Atoms, contact: Contact | None, hot: float, deviation: float) -> str:
+        """How a frame has left physics; empty where it has not."""
+        if contact is not None and contact.ratio < 1.0:
+            return f"{contact} is inside its floor"
+        if frame.get_volume() > self.largest:
+            return f"the cell has more than {_EVAPORATED:g} times its volume, the melt evaporates"
+        if hot > self.hottest:
+            return f"{hot:.0f} K"
+        return "" if np.isfinite(deviation) else "the deviation is not finite"
+
+
+def _frame_every(settings: Exploration) -> int:
+    return max(1, round(settings.frame_interval * 1000.0 / settings.time_step))
+
+
 @dataclass
 class _Harvest:
-    """Frames of a run up to the point where it left physics."""
+    """Frames of the runs of one exploration, each up to the point where it left physics."""
 
     frames: list[Atoms]
     times: list[float]
@@ -149,51 +195,58 @@ class _Harvest:
     ratios: list[float]
     temperatures: list[float]
     expected: dict[float, int]
-    cut: str
+    cuts: list[str]
+    trusted: int | None = None
+    """Last frame whose deviation is below the upper trust level."""
 
+    @classmethod
+    def empty(cls, settings: Exploration) -> _Harvest:
+        expected: dict[float, int] = {}
+        for stage in settings.stages():
+            count = stage.steps(settings.time_step) // _frame_every(settings)
+            expected[stage.end_temperature] = expected.get(stage.end_temperature, 0) + count
+        return cls([], [], [], [], [], expected, [])
 
-def _harvest(run: LammpsRun, settings: Exploration, selection: Selection) -> _Harvest:
-    every = max(1, round(settings.frame_interval * 1000.0 / settings.time_step))
-    expected: dict[float, int] = {}
-    for stage in settings.stages():
-        count = stage.steps(settings.time_step) // every
-        expected[stage.end_temperature] = expected.get(stage.end_temperature, 0) + count
-    harvest = _Harvest([], [], [], [], [], expected, "")
-    floors = selection.distance_floor.distances
-    limit = _RUNAWAY * max(settings.temperatures)
-    last = 0
-    largest = _EVAPORATED * abs(np.linalg.det(run.stages[0].cells[0])) if run.stages else 0.0
-    for part in run.stages:
-        hot = dict(zip(part.column("step").astype(int), part.column("temperature"), strict=True))
-        for step, positions, cell in zip(part.steps, part.positions, part.cells, strict=True):
-            # The first frame of a stage is the last of the one before; frame zero is the start itself.
-            if step <= last or int(step) not in run.deviation:
-                continue
-            last = int(step)
-            frame = Atoms(run.symbols, positions=positions, cell=cell, pbc=True)
-            contact = closest_contact(frame, floors)
-            ratio = np.inf if contact is None else contact.ratio
-            deviation = run.deviation[int(step)]
-            if ratio < 1.0:
-                harvest.cut = f"{contact} is inside its floor at {step * settings.time_step / 1000:.2f} ps"
-            elif frame.get_volume() > largest:
-                harvest.cut = (
-                    f"the cell has more than {_EVAPORATED:g} times its volume at {step * settings.time_step / 1000:.2f} ps: "
-                    "the melt evaporates"
-                )
-            elif hot.get(int(step), 0.0) > limit:
-                harvest.cut = f"{hot[int(step)]:.0f} K at {step * settings.time_step / 1000:.2f} ps"
-            elif not np.isfinite(deviation):
-                harvest.cut = f"the deviation is not finite at {step * settings.time_step / 1000:.2f} ps"
-            if harvest.cut:
-                return harvest
-            harvest.frames.append(frame)
-            harvest.times.append(step * settings.time_step / 1000.0)
-            harvest.deviations.append(deviation)
-            harvest.ratios.append(ratio)
-            harvest.temperatures.append(part.stage.end_temperature)
-    harvest.cut = run.failure
-    return harvest
+    def add(self, run: LammpsRun, stages: Sequence[Stage], limits: _Limits, steps: int) -> int:
+        """Add the frames of a run; how many of its stages are over, that in which it was cut included.
+
+        Parameters
+        ----------
+        run : LammpsRun
+            The run.
+        stages : sequence of Stage
+            What it was asked for.
+        limits : _Limits
+            Where it is cut.
+        steps : int
+            MD steps of the stages before those of the run [1].
+        """
+        last = 0
+        for part in run.stages:
+            hot = dict(zip(part.column("step").astype(int), part.column("temperature"), strict=True))
+            for step, positions, cell in zip(part.steps, part.positions, part.cells, strict=True):
+                # The first frame of a stage is the last of the one before; frame zero is the start itself.
+                if step <= last or int(step) not in run.deviation:
+                    continue
+                last = int(step)
+                frame = Atoms(run.symbols, positions=positions, cell=cell, pbc=True)
+                contact = closest_contact(frame, limits.floors)
+                deviation = run.deviation[last]
+                time = (steps + last) * limits.time_step / 1000
+                if broken := limits.broken(frame, contact, hot.get(last, 0.0), deviation):
+                    self.cuts.append(f"{broken} at {time:.2f} ps")
+                    return stages.index(part.stage) + 1
+                if deviation < limits.trusted[part.stage.end_temperature]:
+                    self.trusted = len(self.frames)
+                self.frames.append(frame)
+                self.times.append(time)
+                self.deviations.append(deviation)
+                self.ratios.append(np.inf if contact is None else contact.ratio)
+                self.temperatures.append(part.stage.end_temperature)
+        if not run.failure:
+            return len(stages)
+        self.cuts.append(f"{run.failure} after {(steps + last) * limits.time_step / 1000:.2f} ps")
+        return stages.index(run.stages[-1].stage) + 1 if run.stages else 1
 
 
 @dataclass
@@ -219,7 +272,7 @@ def _offer(
     for stratum, trust in zip(strata, levels, strict=True):
         index = np.flatnonzero(temperatures == stratum.temperature)
         # A run that was not cut may lack its very last frame; that is not a cut.
-        missing = harvest.expected.get(stratum.temperature, 0) - len(index) if harvest.cut else 0
+        missing = harvest.expected.get(stratum.temperature, 0) - len(index) if harvest.cuts else 0
         explored = Explored(
             temperature=stratum.temperature,
             times=np.array(harvest.times)[index],

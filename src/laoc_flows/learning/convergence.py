@@ -141,7 +141,7 @@ def _of_stratum(report: StratumReport, before: float | None, targets: Targets) -
         return [f"the models of the committee are the same at {where}: that they agree says nothing"]
     if share >= targets.candidate_share:
         if report.n_cut == report.n_frames:
-            return [f"all runs at {where} were cut before they came there"]
+            return [f"all runs at {where} were cut before their first frame"]
         cut = f", {report.n_cut / report.n_frames:.0%} for runs that were cut" if report.n_cut else ""
         return [f"{share:.0%} of the frames at {where} are not agreed on{cut}"]
     if before is None or before >= targets.candidate_share:
