@@ -194,6 +194,9 @@ def _estimate(
     for stage in STAGES:
         known = sum(count.known for (_, name), count in progress.cells.items() if name == stage)
         open_loop = progress.verdict in ("", "continue") or stage == "production"
+        if stage == "seed" and progress.iteration is not None:
+            # A campaign that begins with the data of another has fewer seeds than its plan.
+            open_loop = False
         to_come = max(0, plan.stages[stage][1] - known) if open_loop and plan is not None else 0
         of_stage = [seconds for (name, _), each in durations.items() if name == stage for seconds in each]
         for kind, count in open_jobs.items():
