@@ -6,13 +6,12 @@ A campaign (`trained_potential.yaml`) learns one composition from a universal po
 (`_long`) begins with its labels, asks for many more and trains longer. The last potential is then held against the
 reference in three ways, by the tolerances of the learning loop:
 
-* runs: two melts, by each alone, from the last frame of the held-out trajectory; at constant pressure, and at the
-  reference's mean volume;
+* runs: two melts at constant pressure, by each alone, from the last frame of the held-out trajectory;
 * glasses: frames of the reference's own melt, which it quenches; both run each glass from there, so that the same
   bonds are compared;
 * weights: frames of the model's melts are given the reference's weight, exp(-(U_reference - U_model) / kT), which turns
   averages of the model into those of the reference. Both averages are over the same frames, so that their difference is
-  known far better than from two runs.
+  known far better than from two runs. How much two stretches of one run differ is measured beside it.
 
 Energy conservation is measured in LAMMPS without a thermostat. The workspace and the runs are in `.trained_potential`.
 """
@@ -29,6 +28,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,13 @@ COLD, QUENCH, GLASS_SETTLE, GLASS_NPT = 300.0, 1500, 1000, 2000
 """Temperature of the glasses [K], and steps of their quench, and at constant pressure before and during the average."""
 CONSERVED = (300.0, 600.0, 900.0, 1200.0)
 TIME_STEP, FRAME_EVERY = 2.0, 10
-SETTLE, NPT, NVT = 5000, 10_000, 5000
-"""Steps at constant pressure before and during the average, and at constant volume."""
+SETTLE, NPT = 5000, 10_000
+"""Steps of the reference's melts before and during the average."""
 LONGER = 6
-"""The model's runs over the reference's [1]: its errors are the smaller ones."""
+"""The model's runs of a glass over the reference's [1]: its errors are the smaller ones."""
 WEIGHED, WEIGHED_EVERY, BLOCKS = 4000, 50, 20
-"""Frames of a model's melt that are given weights, steps between two of them, and blocks whose scatter is the error."""
+"""Frames of a model's melt, steps between two of them, and blocks whose scatter is the error: each as long as the average
+over the reference's melt."""
 NVE_SETTLE, NVE_STEPS, NVE_STEP = 5000, 25_000, 1.0
 TOLERANCES = Probe()
 GRAM = 1e24 / units.mol
@@ -170,13 +171,13 @@ def reference_engine() -> Engine:
     return parse_engine(yaml.safe_load(CAMPAIGNS[0].read_text())["engine"])
 
 
-def trajectory_of(frames: Sequence[Atoms]) -> Trajectory:
+def trajectory_of(frames: Sequence[Atoms], every: int = FRAME_EVERY) -> Trajectory:
     """Frames of a run as the analysis takes them."""
     return Trajectory(
         frames[0].get_chemical_symbols(),
         np.array([frame.positions for frame in frames]),
         np.array([frame.cell.array for frame in frames]),
-        time_step=FRAME_EVERY * TIME_STEP / 1000,
+        time_step=every * TIME_STEP / 1000,
         continuous=True,
     )
 
@@ -187,57 +188,40 @@ def density_of(frames: Sequence[Atoms]) -> np.ndarray:
 
 
 def at_pressure(
-    engine: Engine, start: Atoms, temperature: float, settle: int, steps: int
+    engine: Engine, start: Atoms, temperature: float, settle: int, steps: int, every: int = FRAME_EVERY
 ) -> tuple[dict[str, Any], list[Atoms]]:
-    """Density at constant pressure and the last frame; the frames of the average as well."""
-    done = run_at(engine, start, "npt", (temperature, temperature), settle + steps, SEED)
+    """Density and partial g(r) at constant pressure; the frames of the averages as well."""
+    done = run_at(engine, start, "npt", (temperature, temperature), settle + steps, SEED, every)
     kept = done.rows[:, 0] > settle
-    volume = done.rows[kept, 4]
-    density = block_average(start.get_masses().sum() / volume * GRAM, "g/cm^3")
-    last = done.state.atoms
+    frames = done.frames[settle // every :]
+    density = block_average(start.get_masses().sum() / done.rows[kept, 4] * GRAM, "g/cm^3")
     found = {
         "density": density.model_dump(),
-        "volume": float(volume.mean()),
         "temperature": float(done.rows[kept, 1].mean()),
-        "positions": last.positions.tolist(),
-        "cell": last.cell.array.tolist(),
+        "rdf": rdf_curves(trajectory_of(frames, every)),
     }
-    return found, done.frames[settle // FRAME_EVERY :]
-
-
-def at_volume(
-    engine: Engine, found: dict[str, Any], start: Atoms, volume: float, temperature: float, factor: int
-) -> dict[str, Any]:
-    """Partial g(r) at a volume [A^3], from the last frame of the run at constant pressure."""
-    atoms = Atoms(start.symbols, positions=found["positions"], cell=found["cell"], pbc=True)
-    atoms.set_cell(atoms.cell.array * (volume / atoms.get_volume()) ** (1 / 3), scale_atoms=True)
-    done = run_at(engine, atoms, "nvt", (temperature, temperature), factor * NVT, SEED + 1)
-    return rdf_curves(trajectory_of(done.frames[len(done.frames) // 10 :]))
+    return found, frames
 
 
 def reference_part(temperature: float, place: Path) -> dict[str, Any]:
     """Density and g(r) of a melt of the reference."""
-    start = read(place / START)
-    engine = reference_engine()
-    found, frames = at_pressure(engine, start, temperature, SETTLE, NPT)
+    found, frames = at_pressure(reference_engine(), read(place / START), temperature, SETTLE, NPT)
     write(place / f"reference-{temperature:g}.extxyz", frames)
-    found["rdf"] = at_volume(engine, found, start, found["volume"], temperature, 1)
     return found
 
 
 def model_part(temperature: float, place: Path) -> dict[str, Any]:
-    """Density of a melt of the model, its g(r) at the volume of the reference, and its force error along the reference's run."""
-    start = read(place / START)
+    """Density and g(r) of a melt of the model, and its force error along the run of the reference."""
     engine = model_engine(place)
-    frames = read(place / f"reference-{temperature:g}.extxyz", index=":")
-    errors = np.concatenate(predicted(engine, frames).forces) - np.concatenate(
-        [frame.get_forces() for frame in frames]
+    own = read(place / f"reference-{temperature:g}.extxyz", index=":")
+    errors = np.concatenate(predicted(engine, own).forces) - np.concatenate(
+        [frame.get_forces() for frame in own]
     )
-    found, _ = at_pressure(engine, start, temperature, SETTLE, LONGER * NPT)
-    volume = part_of("reference", temperature, place)["volume"]
-    found["rdf"] = at_volume(engine, found, start, volume, temperature, LONGER)
-    found["force_rmse"] = float(np.sqrt(np.mean(errors**2)))
-    return found
+    found, frames = at_pressure(
+        engine, read(place / START), temperature, SETTLE, WEIGHED * WEIGHED_EVERY, WEIGHED_EVERY
+    )
+    write(place / f"model-{temperature:g}.extxyz", frames)
+    return found | {"force_rmse": float(np.sqrt(np.mean(errors**2)))}
 
 
 def predicted(engine: LammpsEngine, frames: Sequence[Atoms]) -> Prediction:
@@ -254,16 +238,14 @@ def glass_part(number: float, place: Path) -> dict[str, Any]:
     engine = reference_engine()
     quench = run_at(engine, start, "npt", (MELTS[-1], COLD), QUENCH, SEED + int(number))
     write(place / f"glass-{number:g}.extxyz", quench.state.atoms)
-    found, frames = at_pressure(engine, quench.state.atoms, COLD, GLASS_SETTLE, GLASS_NPT)
-    return found | {"rdf": rdf_curves(trajectory_of(frames))}
+    return at_pressure(engine, quench.state.atoms, COLD, GLASS_SETTLE, GLASS_NPT)[0]
 
 
 def same_glass_part(number: float, place: Path) -> dict[str, Any]:
     """Density and g(r) of the model, of a glass that the reference has quenched."""
     start = read(place / f"glass-{number:g}.extxyz")
     start.calc = None
-    found, frames = at_pressure(model_engine(place), start, COLD, GLASS_SETTLE, LONGER * GLASS_NPT)
-    return found | {"rdf": rdf_curves(trajectory_of(frames))}
+    return at_pressure(model_engine(place), start, COLD, GLASS_SETTLE, LONGER * GLASS_NPT)[0]
 
 
 def weights_part(temperature: float, place: Path) -> dict[str, Any]:
@@ -272,15 +254,8 @@ def weights_part(temperature: float, place: Path) -> dict[str, Any]:
     Both ensembles are at one temperature and pressure, so that only the energies differ (Zwanzig, J. Chem. Phys. 1954,
     22, 1420). The share of effective frames is Kish's, (sum w)^2 / (n sum w^2).
     """
-    begin = part_of("model", temperature, place)
-    start = Atoms(read(place / START).symbols, positions=begin["positions"], cell=begin["cell"], pbc=True)
     engine = model_engine(place)
-    kept = place / f"weights-{temperature:g}.extxyz"
-    if not kept.exists():
-        steps = WEIGHED * WEIGHED_EVERY
-        done = run_at(engine, start, "npt", (temperature, temperature), steps, SEED, WEIGHED_EVERY)
-        write(kept, done.frames)
-    frames = read(kept, index=":")
+    frames = read(place / f"model-{temperature:g}.extxyz", index=":")
     with tempfile.TemporaryDirectory() as directory:
         points = list(reference_engine().single_points(frames, Path(directory)))
     excess = np.array([point.energy for point in points]) - predicted(engine, frames).energies
@@ -299,6 +274,9 @@ def weights_part(temperature: float, place: Path) -> dict[str, Any]:
         "g(r)": np.array([[each[pair].g for pair in pairs] for each in single]),
     }
     blocks = np.array_split(np.arange(len(frames)), BLOCKS)
+    stretches = {
+        name: np.array([value[block].mean(axis=0) for block in blocks]) for name, value in values.items()
+    }
     found: dict[str, Any] = {
         "n_frames": len(frames),
         "effective_share": float(weights.sum() ** 2 / (len(weights) * (weights**2).sum())),
@@ -309,6 +287,12 @@ def weights_part(temperature: float, place: Path) -> dict[str, Any]:
             "by weights": float(np.average(excess, weights=weights) * beta),
             "reference": float(in_own.mean() * beta),
             "reference_error": block_average(in_own * beta, "1").standard_error,
+        },
+        # Two stretches of one run, with the noise of both.
+        "stretches": {
+            "time_ps": len(frames) // BLOCKS * WEIGHED_EVERY * TIME_STEP / 1000,
+            "density": between(stretches["density"]) / float(values["density"].mean()),
+            "g(r)": between(stretches["g(r)"]),
         },
         "pairs": pairs,
     }
@@ -325,6 +309,11 @@ def weights_part(temperature: float, place: Path) -> dict[str, Any]:
             for whose, w in (("model", flat), ("reference", weights))
         }
     return found
+
+
+def between(stretches: np.ndarray) -> float:
+    """Median RMS difference of two stretches of a run."""
+    return float(np.median([np.sqrt(np.mean((a - b) ** 2)) for a, b in combinations(stretches, 2)]))
 
 
 def conservation_part(temperature: float, place: Path) -> dict[str, Any]:
@@ -545,7 +534,10 @@ def weights(temperature: float, place: Path) -> dict[str, Any]:
     )
     return {
         "temperature_K": temperature,
-        **{key: found[key] for key in ("n_frames", "effective_share", "excess_sd_kT", "excess_kT")},
+        **{
+            key: found[key]
+            for key in ("n_frames", "effective_share", "excess_sd_kT", "excess_kT", "stretches")
+        },
         "density_g_per_cm3": density | shown,
         "checks": checks,
     }
@@ -587,8 +579,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "weights": [weights(t, place) for t in MELTS],
         "conservation": [part_of("conservation", t, place) for t in CONSERVED],
         "steps": {
-            "settle": SETTLE, "npt": NPT, "nvt": NVT, "quench": QUENCH, "glass_settle": GLASS_SETTLE, "glass_npt": GLASS_NPT,
-            "model_over_reference": LONGER, "time_step_fs": TIME_STEP,
+            "settle": SETTLE, "npt": NPT, "model_npt": WEIGHED * WEIGHED_EVERY, "quench": QUENCH, "glass_settle": GLASS_SETTLE,
+            "glass_npt": GLASS_NPT, "model_glass_npt": LONGER * GLASS_NPT, "time_step_fs": TIME_STEP,
         },
         "versions": {name: version(name) for name in ("laoc-flows", "deepmd-kit", "chgnet")},
     }  # fmt: skip
