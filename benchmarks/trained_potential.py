@@ -4,11 +4,9 @@
 
 A campaign (`trained_potential.yaml`) learns one composition from a universal potential with short trainings; the next
 (`_long`) begins with its labels, asks for many more and trains longer. The last potential is then held against the
-reference in three ways, by the tolerances of the learning loop:
+reference in two ways, by the tolerances of the learning loop:
 
 * runs: two melts at constant pressure, by each alone, from the last frame of the held-out trajectory;
-* glasses: frames of the reference's own melt, which it quenches; both run each glass from there, so that the same
-  bonds are compared;
 * weights: frames of the model's melts are given the reference's weight, exp(-(U_reference - U_model) / kT), which turns
   averages of the model into those of the reference. Both averages are over the same frames, so that their difference is
   known far better than from two runs. How much two stretches of one run differ is measured beside it.
@@ -40,7 +38,7 @@ from ase.io.lammpsdata import write_lammps_data
 
 from laoc_flows.analysis import Trajectory, block_average, rdfs
 from laoc_flows.engines.base import Engine
-from laoc_flows.engines.dynamics import MDState, Segment, SegmentRun
+from laoc_flows.engines.dynamics import MDState, Segment
 from laoc_flows.engines.lammps import header, interaction, lammps_environment, lammps_program
 from laoc_flows.engines.lammps_engine import LammpsEngine
 from laoc_flows.engines.registry import parse_engine
@@ -65,16 +63,10 @@ SEED = 1
 PRESSURE = 1.0
 """Of all runs [GPa]: at none, a cell of 22 atoms is so soft that its density drifts for as long as the reference can run."""
 MELTS = (900.0, 1200.0)
-GLASSES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
-"""Frames of the reference's last melt, evenly spaced, that become glasses."""
-COLD, QUENCH, GLASS_SETTLE, GLASS_NPT = 300.0, 1500, 1000, 2000
-"""Temperature of the glasses [K], and steps of their quench, and at constant pressure before and during the average."""
 CONSERVED = (300.0, 600.0, 900.0, 1200.0)
 TIME_STEP, FRAME_EVERY = 2.0, 10
 SETTLE, NPT = 5000, 10_000
 """Steps of the reference's melts before and during the average."""
-LONGER = 6
-"""The model's runs of a glass over the reference's [1]: its errors are the smaller ones."""
 WEIGHED, WEIGHED_EVERY, BLOCKS = 4000, 50, 20
 """Frames of a model's melt, steps between two of them, and blocks whose scatter is the error: each as long as the average
 over the reference's melt."""
@@ -137,41 +129,12 @@ def model_engine(place: Path) -> LammpsEngine:
     )
 
 
-def run_at(
-    engine: Engine,
-    atoms: Atoms,
-    ensemble: str,
-    temperatures: tuple[float, float],
-    steps: int,
-    seed: int,
-    every: int = FRAME_EVERY,
-) -> SegmentRun:
-    """Run one segment, or end the program with its failure."""
-    segment = Segment(
-        ensemble=ensemble,  # type: ignore[arg-type]
-        n_steps=steps,
-        time_step=TIME_STEP,
-        start_temperature=temperatures[0],
-        end_temperature=temperatures[1],
-        pressure=PRESSURE,
-        frame_every=every,
-        seed=seed,
-        time_limit=86400.0,
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        done = engine.run_segment(MDState(atoms), segment, Path(directory))
-    if done.failure:
-        message = f"{engine.name} at {temperatures[1]:g} K, {ensemble}: {done.failure}"
-        raise RuntimeError(message)
-    return done
-
-
 def reference_engine() -> Engine:
     """What labels the data of the campaigns."""
     return parse_engine(yaml.safe_load(CAMPAIGNS[0].read_text())["engine"])
 
 
-def trajectory_of(frames: Sequence[Atoms], every: int = FRAME_EVERY) -> Trajectory:
+def trajectory_of(frames: Sequence[Atoms], every: int) -> Trajectory:
     """Frames of a run as the analysis takes them."""
     return Trajectory(
         frames[0].get_chemical_symbols(),
@@ -188,12 +151,27 @@ def density_of(frames: Sequence[Atoms]) -> np.ndarray:
 
 
 def at_pressure(
-    engine: Engine, start: Atoms, temperature: float, settle: int, steps: int, every: int = FRAME_EVERY
+    engine: Engine, start: Atoms, temperature: float, steps: int, every: int
 ) -> tuple[dict[str, Any], list[Atoms]]:
-    """Density and partial g(r) at constant pressure; the frames of the averages as well."""
-    done = run_at(engine, start, "npt", (temperature, temperature), settle + steps, SEED, every)
-    kept = done.rows[:, 0] > settle
-    frames = done.frames[settle // every :]
+    """Density and partial g(r) at constant pressure, and the frames of the averages; ends the program where a run fails."""
+    segment = Segment(
+        ensemble="npt",
+        n_steps=SETTLE + steps,
+        time_step=TIME_STEP,
+        start_temperature=temperature,
+        end_temperature=temperature,
+        pressure=PRESSURE,
+        frame_every=every,
+        seed=SEED,
+        time_limit=86400.0,
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        done = engine.run_segment(MDState(start), segment, Path(directory))
+    if done.failure:
+        message = f"{engine.name} at {temperature:g} K: {done.failure}"
+        raise RuntimeError(message)
+    kept = done.rows[:, 0] > SETTLE
+    frames = done.frames[SETTLE // every :]
     density = block_average(start.get_masses().sum() / done.rows[kept, 4] * GRAM, "g/cm^3")
     found = {
         "density": density.model_dump(),
@@ -205,7 +183,7 @@ def at_pressure(
 
 def reference_part(temperature: float, place: Path) -> dict[str, Any]:
     """Density and g(r) of a melt of the reference."""
-    found, frames = at_pressure(reference_engine(), read(place / START), temperature, SETTLE, NPT)
+    found, frames = at_pressure(reference_engine(), read(place / START), temperature, NPT, FRAME_EVERY)
     write(place / f"reference-{temperature:g}.extxyz", frames)
     return found
 
@@ -218,7 +196,7 @@ def model_part(temperature: float, place: Path) -> dict[str, Any]:
         [frame.get_forces() for frame in own]
     )
     found, frames = at_pressure(
-        engine, read(place / START), temperature, SETTLE, WEIGHED * WEIGHED_EVERY, WEIGHED_EVERY
+        engine, read(place / START), temperature, WEIGHED * WEIGHED_EVERY, WEIGHED_EVERY
     )
     write(place / f"model-{temperature:g}.extxyz", frames)
     return found | {"force_rmse": float(np.sqrt(np.mean(errors**2)))}
@@ -229,23 +207,6 @@ def predicted(engine: LammpsEngine, frames: Sequence[Atoms]) -> Prediction:
     with tempfile.TemporaryDirectory() as directory:
         (answer,) = predict([engine.model], frames, Path(directory))
     return answer.with_core(frames, engine.soft_core)
-
-
-def glass_part(number: float, place: Path) -> dict[str, Any]:
-    """Density and g(r) of a glass of the reference, which it quenches from its own melt."""
-    melt = read(place / f"reference-{MELTS[-1]:g}.extxyz", index=":")
-    start = melt[int((number + 1) * len(melt) / len(GLASSES)) - 1]
-    engine = reference_engine()
-    quench = run_at(engine, start, "npt", (MELTS[-1], COLD), QUENCH, SEED + int(number))
-    write(place / f"glass-{number:g}.extxyz", quench.state.atoms)
-    return at_pressure(engine, quench.state.atoms, COLD, GLASS_SETTLE, GLASS_NPT)[0]
-
-
-def same_glass_part(number: float, place: Path) -> dict[str, Any]:
-    """Density and g(r) of the model, of a glass that the reference has quenched."""
-    start = read(place / f"glass-{number:g}.extxyz")
-    start.calc = None
-    return at_pressure(model_engine(place), start, COLD, GLASS_SETTLE, LONGER * GLASS_NPT)[0]
 
 
 def weights_part(temperature: float, place: Path) -> dict[str, Any]:
@@ -263,7 +224,7 @@ def weights_part(temperature: float, place: Path) -> dict[str, Any]:
     in_own = np.array([frame.get_potential_energy() for frame in own]) - predicted(engine, own).energies
     beta = 1 / (units.kB * temperature)
     weights = np.exp(-beta * (excess - excess.mean()))
-    trajectory = trajectory_of(frames)
+    trajectory = trajectory_of(frames, WEIGHED_EVERY)
     single = [
         rdfs(trajectory.block(k, k + 1), r_max=RDF_RANGE, bin_width=RDF_BIN).partials
         for k in range(len(frames))
@@ -367,30 +328,27 @@ PARTS: dict[str, tuple[Callable[[float, Path], dict[str, Any]], tuple[float, ...
     "model": (model_part, MELTS),
     "weights": (weights_part, MELTS),
     "conservation": (conservation_part, CONSERVED),
-    "glass": (glass_part, GLASSES),
-    "same-glass": (same_glass_part, GLASSES),
 }
-"""Of every name what measures it and of what, a temperature [K] or the number of a glass; later ones read what earlier
-ones have left."""
+"""Of every name what measures it and at which temperatures [K]; later ones read what earlier ones have left."""
 
 
-def part(name: str, what: float, place: Path) -> str:
+def part(name: str, temperature: float, place: Path) -> str:
     """Measure a part and keep it; what went wrong, empty if nothing did."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    kept = place / f"{name}-{what:g}.json"
+    kept = place / f"{name}-{temperature:g}.json"
     if not kept.exists():
         try:
-            found = PARTS[name][0](what, place)
+            found = PARTS[name][0](temperature, place)
         except (RuntimeError, OSError) as error:
-            return f"{name} {what:g}: {error}"
+            return f"{name} at {temperature:g} K: {error}"
         kept.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{name} {what:g}: done", flush=True)
+    print(f"{name} at {temperature:g} K: done", flush=True)
     return ""
 
 
-def part_of(name: str, what: float, place: Path) -> dict[str, Any]:
+def part_of(name: str, temperature: float, place: Path) -> dict[str, Any]:
     """What a part has measured."""
-    return dict(json.loads((place / f"{name}-{what:g}.json").read_text()))
+    return dict(json.loads((place / f"{name}-{temperature:g}.json").read_text()))
 
 
 def runs(temperature: float, composition: str, place: Path) -> dict[str, Any]:
@@ -480,32 +438,6 @@ def checks_of(
     ]
 
 
-def glasses(place: Path) -> dict[str, Any]:
-    """Hold the model against the reference on the same glasses; the scatter of the glasses is the error."""
-    found = {name: [part_of(name, number, place) for number in GLASSES] for name in ("glass", "same-glass")}
-    pairs = sorted(found["glass"][0]["rdf"]["g"])
-    density = {name: np.array([each["density"]["value"] for each in parts]) for name, parts in found.items()}
-    curves = {
-        name: np.array([[each["rdf"]["g"][pair] for pair in pairs] for each in parts])
-        for name, parts in found.items()
-    }
-    relative = (density["same-glass"] - density["glass"]) / density["glass"].mean()
-    curve = curves["same-glass"] - curves["glass"]
-    shown, checks = checks_of(
-        relative.mean(), _left_out(relative), curve.mean(axis=0), _left_out(curve), pairs
-    )
-    print("glasses:", *(_line(check) for check in checks), sep="\n  ")
-    return {
-        "temperature_K": COLD,
-        "density_g_per_cm3": {
-            "reference": density["glass"].tolist(),
-            "model": density["same-glass"].tolist(),
-        },
-        **shown,
-        "checks": checks,
-    }
-
-
 def weights(temperature: float, place: Path) -> dict[str, Any]:
     """Hold the model's averages against the reference's over the same frames of a melt."""
     found = part_of("weights", temperature, place)
@@ -543,10 +475,6 @@ def weights(temperature: float, place: Path) -> dict[str, Any]:
     }
 
 
-def _left_out(values: np.ndarray) -> np.ndarray:
-    return np.array([np.delete(values, k, axis=0).mean(axis=0) for k in range(len(values))])
-
-
 def _line(check: dict[str, Any]) -> str:
     return "{name}: {status} ({difference:.4f} +- {difference_error:.4f}, tolerance {tolerance:g})".format(
         **check
@@ -575,12 +503,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "pressure_GPa": PRESSURE,
         "campaigns": campaigns,
         "runs": [runs(t, composition, place) for t in MELTS],
-        "glasses": glasses(place),
         "weights": [weights(t, place) for t in MELTS],
         "conservation": [part_of("conservation", t, place) for t in CONSERVED],
         "steps": {
-            "settle": SETTLE, "npt": NPT, "model_npt": WEIGHED * WEIGHED_EVERY, "quench": QUENCH, "glass_settle": GLASS_SETTLE,
-            "glass_npt": GLASS_NPT, "model_glass_npt": LONGER * GLASS_NPT, "time_step_fs": TIME_STEP,
+            "settle": SETTLE, "npt": NPT, "model_npt": WEIGHED * WEIGHED_EVERY, "time_step_fs": TIME_STEP,
         },
         "versions": {name: version(name) for name in ("laoc-flows", "deepmd-kit", "chgnet")},
     }  # fmt: skip
