@@ -191,8 +191,9 @@ def test_another_seed_comes_to_the_same_verdict_for_the_same_reasons(campaign, w
 
 
 def kinds(reasons):
-    """What is missing, without by how much."""
-    return {re.sub(r"[-\d.]+( %)?", "#", reason) for reason in reasons}
+    """What is missing, without by how much; that frames were cut is one way of not being agreed on."""
+    cut = r"(?:\d+% of the frames|all runs) at (.*) (?:are not agreed on.*|were cut before their first frame)"
+    return {re.sub(r"[-\d.]+( %)?", "#", re.sub(cut, r"\1 is not agreed on", reason)) for reason in reasons}
 
 
 def test_a_potential_says_where_it_comes_from_and_how_far_it_reaches(campaign):
