@@ -67,10 +67,9 @@ CONSERVED = (300.0, 600.0, 900.0, 1200.0)
 TIME_STEP, FRAME_EVERY = 2.0, 10
 SETTLE, NPT = 5000, 10_000
 """Steps of the reference's melts before and during the average."""
-WEIGHED, WEIGHED_EVERY, BLOCKS = 4000, 50, 20
-"""Frames of a model's melt, steps between two of them, and blocks whose scatter is the error: each as long as the average
-over the reference's melt."""
-NVE_SETTLE, NVE_STEPS, NVE_STEP = 5000, 25_000, 1.0
+WEIGHED, WEIGHED_EVERY, BLOCKS = 1200, 50, 12
+"""Frames of a model's melt, steps between two of them, and blocks whose scatter is the error."""
+NVE_SETTLE, NVE_STEPS, NVE_STEP = 2000, 10_000, 1.0
 TOLERANCES = Probe()
 GRAM = 1e24 / units.mol
 """From amu per cubic angstrom to g/cm^3."""
