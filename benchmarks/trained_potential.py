@@ -1,6 +1,6 @@
 """A trained potential against its reference: energy conservation, density and g(r) of a cell that both can run.
 
-    python benchmarks/trained_potential.py      # about four hours on two cores; goes on where it was
+    python benchmarks/trained_potential.py      # some three hours on two cores; goes on where it was
 
 A campaign (`trained_potential.yaml`) learns one composition from a universal potential with short trainings; the next
 (`_long`) begins with its labels, asks for many more and trains longer. The last potential is then held against the
