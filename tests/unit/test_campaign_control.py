@@ -177,6 +177,25 @@ def test_the_time_left_takes_a_second_of_packing_for_no_run_of_hours(store, done
     assert found.untimed == untimed
 
 
+def test_no_seeds_are_waited_for_once_an_iteration_is_decided(store):
+    """A campaign that begins with the data of another has fewer than its plan."""
+    plan = SimpleNamespace(stages=dict.fromkeys(("seed", "train", "explore", "label", "production"), (0, 5)))
+    queue = SimpleNamespace(jobs=lambda _: [timed("t", State.DONE, "train", 60.0, stage="train")])
+    assert "seed" in read_progress(queue, store, "c", plan, processes=1).untimed
+    decided = {
+        "schema_name": "iteration",
+        "campaign_id": "c",
+        "iteration": 0,
+        "verdict": "continue",
+        "strata": [],
+        "worst_force_rmse": 0.1,
+    }
+    store.docs_store.update([{"uuid": "u", "index": 1, "output": decided}])
+    found = read_progress(queue, store, "c", plan, processes=1)
+    assert "seed" not in found.untimed
+    assert found.time_left == pytest.approx(4 * 60.0)
+
+
 def progress(**more):
     return Progress("c-1", submitted=True, **more)
 
