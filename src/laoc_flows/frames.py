@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from ase.io import read, write
 
 from laoc_flows.blobs import digest_json
 
@@ -21,6 +20,8 @@ def encode_frames(frames: Sequence[Atoms]) -> bytes:
 
     Equal frames give equal bytes.
     """
+    from ase.io import write
+
     buffer = io.StringIO()
     write(buffer, list(frames), format="extxyz", write_results=True)
     return gzip.compress(buffer.getvalue().encode(), compresslevel=6, mtime=0)
@@ -28,6 +29,8 @@ def encode_frames(frames: Sequence[Atoms]) -> bytes:
 
 def decode_frames(data: bytes) -> list[Atoms]:
     """Frames from compressed extended XYZ."""
+    from ase.io import read
+
     text = gzip.decompress(data).decode()
     if not text.strip():
         return []

@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, update_wrapper
 from typing import Any
 
-from numba import njit
+
+class _Compiled:
+    """A function that is compiled at its first call: importing numba takes longer than most commands."""
+
+    def __init__(self, function: Callable[..., Any], fastmath: bool | set[str]) -> None:
+        update_wrapper(self, function)
+        self._function, self._fastmath = function, fastmath
+        self._made: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        return (self._made or self.make())(*arguments)
+
+    def make(self) -> Callable[..., Any]:
+        """What numba makes of it, and first of the compiled functions that it calls."""
+        if self._made is None:
+            from numba import njit
+
+            names: dict[str, Any] = self._function.__globals__
+            for name in self._function.__code__.co_names:
+                called = names.get(name)
+                if isinstance(called, _Compiled) and called is not self:
+                    # Numba knows its own functions only.
+                    names[name] = called.make()
+            try:
+                self._made = njit(cache=True, fastmath=self._fastmath)(self._function)
+            except RuntimeError:
+                self._made = njit(fastmath=self._fastmath)(self._function)
+        return self._made
 
 
 def compiled(
@@ -29,7 +56,4 @@ def compiled(
     """
     if function is None:
         return partial(compiled, fastmath=fastmath)
-    try:
-        return njit(cache=True, fastmath=fastmath)(function)
-    except RuntimeError:
-        return njit(fastmath=fastmath)(function)
+    return _Compiled(function, fastmath)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from laoc_flows.composition import Cell, Composition
 from laoc_flows.errors import CompositionError
@@ -65,6 +64,8 @@ def between(
 
 def _neighbors(points: Sequence[tuple[Fraction, Fraction]]) -> list[tuple[int, int]]:
     """Pairs of points that are near each other, without looking at all pairs of a large grid."""
+    from scipy.spatial import cKDTree
+
     places = np.array(points, dtype=float)
     _, near = cKDTree(places).query(places, k=min(len(places), _NEAREST + 1))
     return sorted({(min(i, int(j)), max(i, int(j))) for i, row in enumerate(near) for j in row if i != j})

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from pydantic import Field
 
 from laoc_flows.blobs import derive_seed
@@ -215,6 +214,8 @@ class Controller:
                 "corrections": progress.corrections + run.corrections,
             }
             return Advance(progress.model_copy(update=update), state, 0, 1, run.log)
+        from ase.md.velocitydistribution import Stationary, thermalize_momenta
+
         atoms = run.state.atoms.copy()
         rng = np.random.default_rng(derive_seed(self.seed, "velocities"))
         thermalize_momenta(atoms, temperature_K=first, rng=rng)

@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
-from ase.io import read
-from ase.io.lammpsdata import write_lammps_data
 
 from laoc_flows.errors import EngineError, EngineUnavailableError
 from laoc_flows.process import Finished, run_program
@@ -226,6 +224,8 @@ def run_lammps(
     EngineError
         If LAMMPS was killed from outside, and was again when it was begun anew.
     """
+    from ase.io.lammpsdata import write_lammps_data
+
     every = max(1, round(frame_interval * 1000.0 / time_step))
     write_lammps_data(
         directory / "start.data",
@@ -381,6 +381,8 @@ def read_rows(path: Path, n_columns: int) -> np.ndarray:
 
 def _read_dump(path: Path, n_atoms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames of a dump; a last frame cut short by a crash, or with non-finite numbers, is dropped."""
+    from ase.io import read
+
     text = path.read_text(errors="replace")
     starts = text.count("ITEM: TIMESTEP")
     frames: list[Atoms] = []

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 from ase import Atoms
 from ase.calculators.lammps import Prism, convert
-from ase.io.lammpsdata import write_lammps_data
 from pydantic import Field
 
 from laoc_flows.analysis.trajectories.format_lammps import lammps
@@ -91,6 +90,8 @@ class LammpsEngine(Engine):
         SinglePoint
             Crashed if LAMMPS fails on it, or gives numbers that are not finite.
         """
+        from ase.io.lammpsdata import write_lammps_data
+
         done = 0
         while done < len(frames):
             first = done
@@ -158,6 +159,8 @@ class LammpsEngine(Engine):
         )
 
     def _script(self, state: MDState, segment: Segment, prism: Prism, directory: Path) -> list[str]:
+        from ase.io.lammpsdata import write_lammps_data
+
         lines = header()
         if state.restart:
             (directory / _RESTART).write_bytes(state.restart)

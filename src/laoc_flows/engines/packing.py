@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import read
-from ase.io.lammpsdata import read_lammps_data, write_lammps_data
 
 from laoc_flows.engines.lammps import lammps_environment, lammps_program, masses_and_order
 from laoc_flows.errors import EngineError
@@ -68,6 +66,8 @@ def pack(symbols: list[str], length: float, seed: int, directory: Path) -> Atoms
 
 
 def _packmol(symbols: list[str], length: float, seed: int, directory: Path) -> Atoms:
+    from ase.io import read
+
     command = Settings.load().command("packmol")
     species = [element for element in SPECIES if element in symbols]
     for element in species:
@@ -101,6 +101,8 @@ def _packmol(symbols: list[str], length: float, seed: int, directory: Path) -> A
 
 
 def _relax(atoms: Atoms, directory: Path) -> Atoms:
+    from ase.io.lammpsdata import read_lammps_data, write_lammps_data
+
     atoms = atoms.copy()
     charges = np.array([_FORMAL[symbol] for symbol in atoms.get_chemical_symbols()])
     atoms.set_initial_charges(CHARGE_SCALE * charges)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.build import make_supercell
 from jobflow import Flow, Job
 
 from laoc_flows.analysis import Analysis, Trajectory, analyze
@@ -135,6 +134,8 @@ def crystal_cell(supercell: tuple[int, int, int], provenance: Provenance) -> Fra
     provenance : Provenance
         Where it belongs.
     """
+    from ase.build import make_supercell
+
     atoms = make_supercell(lialcl4(), np.diag(supercell))
     bare = Atoms(atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=True)
     return FrameSet(
@@ -257,6 +258,8 @@ def amorphisation_series(
     settings : AmorphisationSettings
         What was run.
     """
+    from ase.build import make_supercell
+
     atoms = make_supercell(lialcl4(), np.diag(settings.supercell))
     return AmorphisationSeries(
         key=digest_json([melt.key, [point.key for point in points], settings.model_dump(), "series/r2"]),

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.neighborlist import neighbor_list
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from laoc_flows.schemas.protocol import SoftCore
@@ -38,6 +37,8 @@ def core_results(atoms: Atoms, core: SoftCore) -> tuple[float, np.ndarray, np.nd
     virial : numpy.ndarray, shape (3, 3)
         ``sum over pairs of r f``, that is ``-stress V`` [eV].
     """
+    from ase.neighborlist import neighbor_list
+
     radii = core.radii.distances
     forces = np.zeros((len(atoms), 3))
     virial = np.zeros((3, 3))

@@ -6,10 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import dpdata
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 
 from laoc_flows.schemas.base import SPECIES
 
@@ -38,6 +36,8 @@ def write_systems(frames: Sequence[Atoms], directory: Path) -> list[Path]:
     list of pathlib.Path
         Systems, in a fixed order.
     """
+    import dpdata
+
     groups: dict[tuple[str, ...], list[Atoms]] = {}
     for frame in frames:
         groups.setdefault(tuple(frame.get_chemical_symbols()), []).append(frame)
@@ -91,6 +91,8 @@ def most_neighbors(frames: Sequence[Atoms], rcut: float) -> tuple[int, ...]:
     tuple of int
         One number for each of Li, Al, O, Cl.
     """
+    from ase.neighborlist import neighbor_list
+
     most = np.zeros(len(SPECIES), dtype=int)
     for frame in frames:
         i, j = neighbor_list("ij", frame, rcut)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 
 from laoc_flows.schemas.base import SPECIES
 from laoc_flows.schemas.potential import Validity
@@ -29,6 +28,8 @@ def min_distances(frames: Sequence[Atoms]) -> dict[str, float]:
     dict
         Distance by pair, 'Al-O' [A].
     """
+    from ase.neighborlist import neighbor_list
+
     found: dict[str, float] = {}
     for frame in frames:
         i, j, distance = neighbor_list("ijd", frame, _LOOK)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from ase.build.supercells import lattice_points_in_supercell
-from scipy.fft import irfftn, next_fast_len, rfftn
+import scipy
 
 from laoc_flows.analysis.structure.kernels import half_pairs
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray, species_indices
@@ -73,6 +72,8 @@ def matched_crystal(
     if sorted(species) != sorted(series.species):
         message = f"a supercell of {times} crystal cells holds {len(species)} atoms, and not those of the run"
         raise InputError(message, remedy=remedy)
+    from ase.build.supercells import lattice_points_in_supercell
+
     points = np.asarray(lattice_points_in_supercell(matrix)) @ matrix
     positions = np.empty((chosen.size, len(species), 3))
     cells = np.matmul(matrix, crystal.cells[chosen])
@@ -177,7 +178,9 @@ class Overlay:
         self._of_atoms = [species_indices(tuple(species), symbol) for symbol in symbols]
         inverse = np.linalg.inv(cell)
         heights = 1 / np.linalg.norm(inverse, axis=0)
-        self._shape = tuple(next_fast_len(int(np.ceil(height / _SPACING)), real=True) for height in heights)
+        self._shape = tuple(
+            scipy.fft.next_fast_len(int(np.ceil(height / _SPACING)), real=True) for height in heights
+        )
         waves = [np.fft.fftfreq(n, 1 / n) for n in self._shape[:2]]
         waves.append(np.fft.rfftfreq(self._shape[2], 1 / self._shape[2]))
         metric = inverse.T @ inverse
@@ -187,7 +190,9 @@ class Overlay:
             for j in range(3):
                 squares = squares + metric[i, j] * grids[i] * grids[j]
         smooth = np.exp(-2 * (np.pi * _WIDTH) ** 2 * squares)
-        self._filters = [np.conj(rfftn(self._density(sites[part]))) * smooth for part in self._of_sites]
+        self._filters = [
+            np.conj(scipy.fft.rfftn(self._density(sites[part]))) * smooth for part in self._of_sites
+        ]
 
     def _density(self, fractional: FloatArray) -> FloatArray:
         """Share every atom among the eight grid points around it, so that no translation is favored."""
@@ -218,10 +223,10 @@ class Overlay:
             Fractional translation; any lattice translation of the crystal may be added.
         """
         product = sum(
-            rfftn(self._density(fractional[part])) * known
+            scipy.fft.rfftn(self._density(fractional[part])) * known
             for part, known in zip(self._of_atoms, self._filters, strict=True)
         )
-        overlap = irfftn(product, s=self._shape)
+        overlap = scipy.fft.irfftn(product, s=self._shape)
         best = np.array(np.unravel_index(int(overlap.argmax()), self._shape)) / self._shape
         for _ in range(_ROUNDS):
             step = self._mean_distance(fractional, best, cell)

@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.transform import Rotation
+import scipy
 
 from laoc_flows.analysis.trajectories.frame import FloatArray
 from laoc_flows.errors import InputError
@@ -136,7 +135,7 @@ def _rotation(before: FloatArray, after: FloatArray) -> tuple[float, float]:
     # Two directions on one line leave the rotation about it free; any will do, and SciPy says so.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        best, _ = Rotation.align_vectors(after, before)
+        best, _ = scipy.spatial.transform.Rotation.align_vectors(after, before)
     return float(np.degrees(best.magnitude())), float(_angles(best.apply(before), after).max())
 
 
@@ -146,5 +145,5 @@ def _permuted_residual(before: FloatArray, after: FloatArray, species: Sequence[
     largest = 0.0
     for group in groups:
         left = np.degrees(np.arccos(np.clip(before[group] @ after[group].T, -1, 1)))
-        largest = max(largest, float(left[linear_sum_assignment(left**2)].max()))
+        largest = max(largest, float(left[scipy.optimize.linear_sum_assignment(left**2)].max()))
     return largest

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from pydantic import Field
-from scipy.sparse import csr_array
 
 from laoc_flows.analysis.structure.bonds import CENTER, LIGANDS, assign_roles
 from laoc_flows.analysis.structure.chains import Rule, chain_cutoff
@@ -199,7 +199,9 @@ def _frames(structure: FrameSeries | StructureLike, n_frames: int) -> Iterator[F
         yield structure.frame(int(k))
 
 
-def _neighbors(frame: Frame, centers: IntArray, radius: float, chain: IntArray | None) -> csr_array:
+def _neighbors(
+    frame: Frame, centers: IntArray, radius: float, chain: IntArray | None
+) -> scipy.sparse.csr_array:
     """Return the number of contacts between every two centers, images counted."""
     kinds = np.zeros(centers.size, dtype=np.int64)
     i, j, _, _ = half_pairs(frame.positions[centers], frame.cell, kinds, np.array([[radius]]))
@@ -208,10 +210,10 @@ def _neighbors(frame: Frame, centers: IntArray, radius: float, chain: IntArray |
         i, j = i[apart], j[apart]
     ones = np.ones(2 * i.size)
     shape = (centers.size, centers.size)
-    return csr_array((ones, (np.concatenate([i, j]), np.concatenate([j, i]))), shape=shape)
+    return scipy.sparse.csr_array((ones, (np.concatenate([i, j]), np.concatenate([j, i]))), shape=shape)
 
 
-def _count(near: csr_array, isolated: npt.NDArray[np.bool_], order: IntArray) -> _Counts:
+def _count(near: scipy.sparse.csr_array, isolated: npt.NDArray[np.bool_], order: IntArray) -> _Counts:
     labels = isolated[order].astype(np.float64)
     chain = 1 - labels
     return _Counts(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from ase.io.extxyz import key_val_str_to_dict
 
 from laoc_flows.analysis.trajectories.formats import (
     CellSource,
@@ -89,6 +88,8 @@ def xyz(path: Path, elements: ElementNames | None, cell: CellSource | None) -> I
 
 def _extended(comment: str) -> tuple[int, int, FloatArray]:
     """Return the columns of the symbol and of x, and the cell."""
+    from ase.io.extxyz import key_val_str_to_dict
+
     info = {key.lower(): value for key, value in key_val_str_to_dict(comment).items()}
     if not np.all(info.get("pbc", True)):
         message = "the frames are not periodic in all three directions"

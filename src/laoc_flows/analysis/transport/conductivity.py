@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Literal, Unpack
 
+import scipy
 from pydantic import Field
-from scipy import constants
 
 from laoc_flows.analysis.trajectories.frame import Result
 from laoc_flows.analysis.trajectories.paths import CARRIER, Drift
@@ -87,8 +87,8 @@ def nernst_einstein(
     """
     _check_temperature(temperature)
     # 1/cm^3 * cm^2/s = 1e2 / (m s), and 1 S/m = 10 mS/cm.
-    squared_charge = (charge * constants.e) ** 2
-    return float(1e3 * number_density * squared_charge * diffusion / (constants.k * temperature))
+    squared_charge = (charge * scipy.constants.e) ** 2
+    return float(1e3 * number_density * squared_charge * diffusion / (scipy.constants.k * temperature))
 
 
 def conductivity(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
+import scipy
 
 from laoc_flows.analysis.compiled import compiled
 from laoc_flows.analysis.trajectories.frame import FloatArray, IntArray
@@ -140,13 +140,13 @@ def mean_squares(series: FloatArray, n_lags: int, *, summed: bool) -> FloatArray
     """
     n = series.shape[-1]
     # Lags beyond n_lags may wrap around; nothing reads them.
-    length = fft.next_fast_len(n + n_lags, real=True)
-    spectrum = fft.rfft(series, n=length, axis=-1)
+    length = scipy.fft.next_fast_len(n + n_lags, real=True)
+    spectrum = scipy.fft.rfft(series, n=length, axis=-1)
     power = spectrum.real**2 + spectrum.imag**2
     squares = series**2
     if summed:
         power, squares = power.sum(axis=0), squares.sum(axis=0)
-    correlation = fft.irfft(power, n=length, axis=-1)[..., 1 : n_lags + 1]
+    correlation = scipy.fft.irfft(power, n=length, axis=-1)[..., 1 : n_lags + 1]
     running = np.zeros((*squares.shape[:-1], n + 1))
     np.cumsum(squares, axis=-1, out=running[..., 1:])
     lags = np.arange(1, n_lags + 1)

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 from pydantic import Field
-from scipy import optimize
 
 from laoc_flows.analysis.trajectories.frame import FloatArray, Result
 from laoc_flows.analysis.transport.diffusion import DiffusionResult
@@ -264,5 +263,7 @@ def _restricted_likelihood(y: FloatArray, s: FloatArray, effects: list[FloatArra
     # The likelihood may have a maximum on each border.
     starts = [*(np.full(len(effects), v) for v in (1.0, 0.1, 0.01)), *np.eye(len(effects))]
     bounds = [(0.0, 1e4)] * len(effects)
-    fits = [optimize.minimize(minus_log, x, bounds=bounds, method="L-BFGS-B", tol=1e-12) for x in starts]
+    fits = [
+        scipy.optimize.minimize(minus_log, x, bounds=bounds, method="L-BFGS-B", tol=1e-12) for x in starts
+    ]
     return np.asarray(min(fits, key=lambda fit: fit.fun).x * scale)

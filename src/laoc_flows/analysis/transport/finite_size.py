@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 from pydantic import Field
-from scipy import constants
 
 from laoc_flows.analysis.trajectories.frame import Result
 from laoc_flows.errors import InputError
@@ -150,7 +149,7 @@ def finite_size(
     viscosity = None
     if temperature is not None and unit == "cm^2/s" and grows and not refused:
         # cm^2/s A = 1e-14 m^3/s, and 1 Pa s = 1000 mPa s.
-        drag = constants.k * temperature * ewald_constant / (6 * np.pi)
+        drag = scipy.constants.k * temperature * ewald_constant / (6 * np.pi)
         viscosity = float(1e3 * drag / (-slope * 1e-14))
     return FiniteSizeResult(
         status="inconsistent" if refused else "ok",
