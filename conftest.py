@@ -10,6 +10,10 @@ import pytest
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parent / ".pytest_cache" / f"numba-{_WORKER}")
 
+# Each worker has a core to itself. Programs that take all cores wait for each other: a relaxation with CHGNet takes ten times as
+# long beside another test. Also before anything is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def lialcl4():

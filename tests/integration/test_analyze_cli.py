@@ -30,9 +30,9 @@ def cell(lialcl4):
 @pytest.fixture(scope="module")
 def run(cell):
     rng = np.random.default_rng(4)
-    positions = cell.positions + rng.normal(scale=0.05, size=(500, len(cell), 3))
+    positions = cell.positions + rng.normal(scale=0.05, size=(300, len(cell), 3))
     li = np.array(cell.get_chemical_symbols()) == "Li"
-    positions[:, li] += rng.normal(scale=0.12, size=(500, li.sum(), 3)).cumsum(axis=0)
+    positions[:, li] += rng.normal(scale=0.12, size=(300, li.sum(), 3)).cumsum(axis=0)
     return Trajectory(cell.get_chemical_symbols(), positions, cell.cell.array, time_step=0.1)
 
 

@@ -82,11 +82,9 @@ def test_every_basis_is_there_for_every_element():
             assert re.search(rf"^ *{element} +GTH-PBE-q{electrons}\b", potentials, re.MULTILINE)
 
 
-def test_a_label_of_a_melt_agrees_with_other_readers(engine, folder):
-    """28 atoms, PBE, packed and melted with a cheap engine."""
-    atoms = read(DATA / "melt_28.extxyz")
+def test_a_label_of_a_melt_agrees_with_other_readers(engine, melt, folder):
     where = folder()
-    found = one(engine, atoms, where)
+    found = one(engine, melt, where)
     assert (found.status, found.reason) == (LabelStatus.CONVERGED, "")
     output = where / "label-0000" / "cp2k.out"
     other = dpdata.LabeledSystem(str(output), fmt="cp2k/output").data

@@ -85,7 +85,7 @@ def test_outputs_of_jobs(workspace, store, tmp_path):
     genuine = list(outputs.find())
     good = documents(store)
     with nothing_happens(tmp_path):
-        for turn in range(12):
+        for turn in range(8):
             outputs.insert_many(
                 [with_keys_of_its_own(changed_row(rng.choice(genuine), rng), turn, n) for n in range(50)]
             )
@@ -147,7 +147,7 @@ def test_documents_of_the_collections(workspace, store, tmp_path):
     blobs = [row["curves"] for row in database["structures"].find()]
     blobs += [model["model"] for row in database["potentials"].find() for model in row["models"]]
     with nothing_happens(tmp_path):
-        for _ in range(400):
+        for _ in range(200):
             name = rng.choice(list(COLLECTIONS))
             rows = list(database[name].find())
             row = rng.choice(rows)
@@ -193,7 +193,7 @@ def test_documents_of_the_queue(workspace, store, tmp_path, monkeypatch):
     queue.launchpad.checkout_fw(FWorker(), str(tmp_path))
     pad = queue.launchpad
     with nothing_happens(tmp_path):
-        for _ in range(150):
+        for _ in range(80):
             collection = rng.choice((pad.fireworks, pad.launches, pad.workflows))
             row = rng.choice(list(collection.find()))
             changed = hostile(row, rng)
