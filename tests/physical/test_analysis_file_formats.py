@@ -1,7 +1,7 @@
 """The same run in every format, against the codes that write and read them."""
 
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import MDAnalysis
@@ -15,6 +15,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp.outputs import Xdatcar
 
 from laoc_flows.analysis import Trajectory, msd
+from laoc_flows.engines.lammps import lammps_environment, lammps_program
 from laoc_flows.errors import TrajectoryError
 
 ELEMENTS = ("Li", "Cl")
@@ -63,8 +64,9 @@ def dumps(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     deform = "fix 2 all deform 1 x scale 1.1 z scale 0.95 remap x" if request.param == "deforming" else ""
     (folder / "in.lj").write_text(INPUT.format(deform=deform))
-    lmp = Path(sys.executable).with_name("lmp")
-    subprocess.run([lmp, "-in", "in.lj", "-log", "none"], cwd=folder, check=True, capture_output=True)
+    environment = {**os.environ, **lammps_environment(plugin=False)}
+    command = [*lammps_program(), "-in", "in.lj", "-log", "none"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, env=environment)
     return folder
 
 
