@@ -18,11 +18,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixCom
-from ase.md.velocitydistribution import thermalize_momenta
-from ase.optimize import FIRE
 
-from laoc_flows.engines.ase_dynamics import dynamics_of
 from laoc_flows.engines.base import Engine
 from laoc_flows.engines.clock import DAY, JobClock
 from laoc_flows.engines.dynamics import ROW_COLUMNS, MDState, Segment, SegmentRun, SinglePoint
@@ -180,6 +176,10 @@ class _Record:
 
 def _relax(atoms: Atoms, segment: Segment) -> Iterator[tuple[int, bytes]]:
     """FIRE at constant cell; ends before its time when the forces are small."""
+    # Here and below: ASE's constraints and dynamics import half of scipy, and a status asks an engine for its name only.
+    from ase.constraints import FixCom
+    from ase.optimize import FIRE
+
     atoms.set_constraint(FixCom())
     optimizer = FIRE(atoms, logfile=None, maxstep=_MAX_STEP)
     done = 0
@@ -191,6 +191,11 @@ def _relax(atoms: Atoms, segment: Segment) -> Iterator[tuple[int, bytes]]:
 
 def _move(atoms: Atoms, segment: Segment, state: MDState) -> Iterator[tuple[int, bytes]]:
     """Dynamics at the ensemble and the thermostat of a segment, one step at a time."""
+    from ase.constraints import FixCom
+    from ase.md.velocitydistribution import thermalize_momenta
+
+    from laoc_flows.engines.ase_dynamics import dynamics_of
+
     rng = _generator(segment.seed)
     atoms.set_constraint(FixCom())
     if not atoms.get_momenta().any():
