@@ -25,7 +25,7 @@ THERMO_COLUMNS = ("step", "temperature", "pressure", "potential_energy", "volume
 BAR_IN_GPA = 1e-4
 _THERMO_EVERY = 10
 # The launcher imports TensorFlow and PyTorch, ten seconds of a processor, to learn in which folders their libraries are. So
-# it is given modules that know their folder and nothing else; without a folder, the real ones.
+# it is given modules that know their folder and nothing else, and the real ones where that is not what it wants to know.
 _ASK_THE_LAUNCHER = """
 import importlib.util, json, os, pathlib, sys, types
 from importlib.metadata import PackageNotFoundError, version
@@ -38,7 +38,7 @@ def standing_in(name, **content):
     sys.modules[name] = module = types.ModuleType(name)
     vars(module).update(content)
 
-tensorflow, torch = folder("tensorflow"), folder("torch")
+tensorflow, torch = (folder(name) if "quick" in sys.argv else "" for name in ("tensorflow", "torch"))
 if tensorflow and any(pathlib.Path(tensorflow).glob("libtensorflow_framework*")):
     found = types.SimpleNamespace(sysconfig=types.SimpleNamespace(get_lib=lambda: tensorflow))
     for package in ("tensorflow-cpu", "tensorflow"):
@@ -69,10 +69,12 @@ def _wheel(python: str) -> tuple[str, dict[str, str]]:
     asked once for what it sets, and the binary is run directly. DeePMD-kit's wheels are built with CUDA 12 and ask it
     for a GPU before they load a model of PyTorch, whose own wheels bring CUDA 13: the launcher leaves that one out.
     """
-    done = subprocess.run([python, "-c", _ASK_THE_LAUNCHER], capture_output=True, text=True, check=False)
-    for line in done.stdout.splitlines():
-        if line.startswith("@@"):
-            root, environment, cuda = json.loads(line[2:])
+    for how in ("quick", "slow"):
+        command = [python, "-c", _ASK_THE_LAUNCHER, how]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = [line[2:] for line in done.stdout.splitlines() if line.startswith("@@")]
+        if found:
+            root, environment, cuda = json.loads(found[0])
             paths = [environment["LD_LIBRARY_PATH"], *(str(Path(each) / "lib") for each in cuda)]
             return str(Path(root) / "lmp"), {**environment, "LD_LIBRARY_PATH": ":".join(filter(None, paths))}
     msg = "LAMMPS with the DeePMD plugin is not installed"
