@@ -38,8 +38,9 @@ def campaign(request, tmp_path_factory):
             for name, value in install(directory / "standin").items():
                 patch.setenv(name, value)
         content = yaml.safe_load(SAME_FILE.read_text()) | {"engine": ENGINES[request.param]}
-        # One asks its engine for what the exploration has found; to the others it is the same frames again.
-        content["learning"]["max_iterations"] = 2 if request.param == "vasp" else 1
+        # Labels of what an exploration has found go through the same code for all ASE calculators, and xTB's campaigns ask for them.
+        if request.param == "chgnet":
+            content["learning"]["max_iterations"] = 1
         path = directory / "campaign.yaml"
         path.write_text(yaml.safe_dump(content))
         done = laoc(directory / "w", "run", path)

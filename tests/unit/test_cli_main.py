@@ -61,6 +61,16 @@ def test_a_plan_imports_neither_figures_nor_the_whole_suite():
     assert not {"matplotlib", "kinisi", "fireworks", "laoc_flows.analysis.suite"} & found
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("status", "--help"), ("query", "--help"), ("doctor", "--help"), ("plan", "campaigns/quickstart.yaml")],
+)
+def test_a_command_compiles_and_moves_nothing(arguments):
+    found = imported(*arguments)
+    assert f"laoc_flows.cli.{arguments[0]}" in found
+    assert not {"numba", "dpdata", "ase.constraints", "ase.md", "scipy.integrate", "scipy.optimize"} & found
+
+
 def test_every_name_of_the_analysis_is_there():
     assert len(analysis.__all__) > 100
     for name in analysis.__all__:
